@@ -1,0 +1,52 @@
+# Every task of the project. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help install demo test check fmt bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## create .venv with the pinned dependencies and the `vitals` command
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Vitals needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Creating $(VENV) and installing the pinned dependencies (a minute at the first run) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: install ## run everything together: broker, worker, a simulated stream, a live view (ARGS="--seconds 60 --json")
+	@$(BIN)/vitals demo $(ARGS)
+
+test: install ## run every test (ARGS="-k name" narrows)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install ## format, lint, types, layers: all that CI checks besides the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: install ## format and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## measure throughput, latency, memory and recovery on the embedded broker (under 5 minutes)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashes and without addresses
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  -o requirements/run.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  -o requirements/dev.txt --group dev pyproject.toml
+
+clean: ## remove what the other targets made (the embedded broker's data too)
+	rm -rf $(VENV) .vitals .mypy_cache .ruff_cache .pytest_cache .hypothesis
