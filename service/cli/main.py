@@ -1,0 +1,50 @@
+"""The `vitals` command: puts the subcommands together and turns errors into one line and an exit code.
+
+A subcommand's own module does its work; this one may not. Modules of subcommands are imported when asked for, so that
+`vitals --help` and the light commands do not pay for the heavy ones.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+from rich.console import Console
+
+from service.errors import VitalsError
+
+COMMAND_MODULES = ("kafka", "topics", "worker", "publish", "replay", "simulate", "watch", "demo")
+
+
+def build_cli() -> typer.Typer:
+    """Make the command tree: each module of `service.cli` adds its own commands in `register(cli)`."""
+    cli = typer.Typer(
+        name="vitals",
+        help="Streaming, explained customer-health scores and At-Risk alerts on Kafka.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in COMMAND_MODULES:
+        importlib.import_module(f"service.cli.{name}").register(cli)
+    return cli
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 failed, 2 used or configured wrongly, 130 interrupted."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        build_cli()()
+    except VitalsError as error:
+        console.print(f"[red]error:[/red] {error}", soft_wrap=True, markup=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

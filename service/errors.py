@@ -1,0 +1,46 @@
+"""Every error that Vitals raises on purpose, split by who must act.
+
+    VitalsError                    one line: the place and the cure; the command line prints it without a traceback
+    ├── ConfigError                the operator: a setting, a model file, a topic layout
+    ├── DependencyError            the operator: a broker, a disk, a download that does not answer
+    ├── InputError                 the caller: a file or a line of a file
+    ├── RecordRejected             the publisher: one record that goes to the dead letters
+    └── StateError                 us or the operator: stored state that cannot be read
+
+Only errors live here; nothing in this module may import anything of the project.
+"""
+
+from __future__ import annotations
+
+
+class VitalsError(Exception):
+    """An error with a message for a person: what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(VitalsError):
+    """A setting, model file or topic layout that the service refuses to start with."""
+
+    exit_code = 2
+
+
+class DependencyError(VitalsError):
+    """A part outside this process (broker, disk, download) is missing or does not answer."""
+
+
+class InputError(VitalsError):
+    """A file, or a line of a file, that cannot be read as asked."""
+
+
+class StateError(VitalsError):
+    """Stored state that this version cannot read; nothing is skipped, the worker stops."""
+
+
+class RecordRejected(VitalsError):
+    """One input record that cannot be scored; `reason` is from the closed list of dead-letter reasons."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

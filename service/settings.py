@@ -1,0 +1,76 @@
+"""The one settings class: every knob, its bounds and its default.
+
+Values come from the environment (prefix `VITALS_`), then from an optional YAML file named by `VITALS_CONFIG` that uses the
+same names without the prefix. Nothing else in the project reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from service.errors import ConfigError
+
+Clock = Literal["wall", "event"]
+
+
+class Settings(BaseSettings):
+    """All settings of all commands."""
+
+    model_config = SettingsConfigDict(env_prefix="VITALS_", extra="forbid", frozen=True)
+
+    broker: str | None = Field(default=None, description="host:port[,host:port...] of the Kafka brokers; unset: the embedded broker")
+    app_id: str = Field(
+        default="vitals", pattern=r"^[A-Za-z0-9._-]{1,80}$", description="consumer group, and prefix of the changelog's name"
+    )
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="put before every topic name")
+    home: Path = Field(default=Path(".vitals"), description="data and logs of what Vitals starts by itself (the embedded broker)")
+    model: Path | None = Field(default=None, description="health model file; unset: the default model of this version")
+    clock: Clock = Field(default="wall", description="what moves time: the wall clock, or the events' own time (replays)")
+    commit_interval_seconds: Annotated[float, Field(ge=0.05, le=30)] = Field(
+        default=0.5, description="how often state is flushed and offsets are committed"
+    )
+    batch_max_records: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=2_000, description="most records of one partition that are handled before others get their turn"
+    )
+    session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = Field(
+        default=10.0, description="silence after which the broker gives a worker's partitions to others"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity that is logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic-settings'
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, then the file of `VITALS_CONFIG`."""
+        path = os.environ.get("VITALS_CONFIG")
+        if not path:
+            return init_settings, env_settings
+        if not Path(path).is_file():
+            raise ConfigError(f"VITALS_CONFIG names {path}, which is not a file; correct it or unset it")
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; an override of None leaves the value to the environment.
+
+    Raises ConfigError naming each wrong setting by its environment name.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic validates them
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"VITALS_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (got {item.get('input')!r})"
+            for item in error.errors()
+        )
+        raise ConfigError(f"wrong settings: {wrong}") from None
