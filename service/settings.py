@@ -1,7 +1,7 @@
 """The one settings class: every knob, its bounds and its default.
 
-Values come from the environment (prefix `VITALS_`), then from an optional YAML file named by `VITALS_CONFIG` that uses the
-same names without the prefix. Nothing else in the project reads the environment.
+Values come from the environment (prefix `VITALS_`), then from an optional YAML file named by `VITALS_CONFIG` that
+uses the same names without the prefix. Nothing else in the project reads the environment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 
 from service.errors import ConfigError
 
@@ -23,24 +28,36 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VITALS_", extra="forbid", frozen=True)
 
-    broker: str | None = Field(default=None, description="host:port[,host:port...] of the Kafka brokers; unset: the embedded broker")
+    broker: str | None = Field(
+        default=None, description="host:port[,host:port...] of the Kafka brokers; unset: the embedded broker"
+    )
     app_id: str = Field(
-        default="vitals", pattern=r"^[A-Za-z0-9._-]{1,80}$", description="consumer group, and prefix of the changelog's name"
+        default="vitals",
+        pattern=r"^[A-Za-z0-9._-]{1,80}$",
+        description="consumer group, and prefix of the changelog's name",
     )
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="put before every topic name")
-    home: Path = Field(default=Path(".vitals"), description="data and logs of what Vitals starts by itself (the embedded broker)")
+    home: Path = Field(
+        default=Path(".vitals"),
+        description="data and logs of what Vitals starts by itself (the embedded broker)",
+    )
     model: Path | None = Field(default=None, description="health model file; unset: the default model of this version")
-    clock: Clock = Field(default="wall", description="what moves time: the wall clock, or the events' own time (replays)")
+    clock: Clock = Field(
+        default="wall", description="what moves time: the wall clock, or the events' own time (replays)"
+    )
     commit_interval_seconds: Annotated[float, Field(ge=0.05, le=30)] = Field(
         default=0.5, description="how often state is flushed and offsets are committed"
     )
     batch_max_records: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=2_000, description="most records of one partition that are handled before others get their turn"
+        default=2_000,
+        description="most records of one partition that are handled before others get their turn",
     )
     session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = Field(
         default=10.0, description="silence after which the broker gives a worker's partitions to others"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severity that is logged"
+    )
 
     @classmethod
     def settings_customise_sources(

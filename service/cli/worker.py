@@ -1,9 +1,69 @@
-"""`vitals worker`."""
+"""`vitals worker`: the Faust worker that scores; it ends on SIGTERM with everything applied also committed."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from service.settings import Settings, load_settings
+
+HELP = """Score events from the input topics until stopped.
+
+Examples:
+
+  vitals worker
+
+  vitals worker --clock event --model my-model.yaml
+
+  VITALS_BROKER=kafka:9092 VITALS_APP_ID=health-eu vitals worker
+
+Exit code 0: stopped by SIGTERM or Ctrl-C, everything applied is committed. 1: crashed; start it again. 2: wrong
+settings, model or topics; the message names the cure.
+"""
 
 
 def register(cli: typer.Typer) -> None:
-    """Add this module's commands."""
+    """Add `vitals worker`."""
+
+    @cli.command(help=HELP)
+    def worker(
+        clock: Annotated[
+            str | None, typer.Option(help="what moves time: 'wall', or 'event' for old logs [default: wall]")
+        ] = None,
+        model: Annotated[Path | None, typer.Option(help="health model file [default: the packaged model]")] = None,
+    ) -> None:
+        sys.exit(run_worker(load_settings(clock=clock, model=model)))
+
+
+def run_worker(settings: Settings, **deps: Any) -> int:
+    """Check model, broker and topics, then run the worker; return its exit code."""
+    set_up_logging(settings)
+    # Faust takes a second to import, so only the command that needs it pays.
+    from agents.app import Deps, build_app, check_topics
+    from agents.runtime.runner import run_app
+    from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.model.loader import load_model
+    from service.topic_catalogue import TopicNames
+
+    model = load_model(settings.model)
+    bootstrap = resolve_bootstrap(settings)
+
+    async def run() -> int:
+        partitions = await check_topics(bootstrap, TopicNames.of(settings))
+        made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, **deps)
+        return await run_app(lambda: build_app(settings, made))
+
+    return asyncio.run(run())
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to stderr, one line each; the libraries only from warnings on."""
+    level = settings.log_level.upper()
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for name in ("aiokafka", "faust", "mode"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))

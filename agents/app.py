@@ -1,0 +1,102 @@
+"""The composition root of the worker: makes the app, its state and its agents; importing it opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from service.adapters.topic_admin import describe_partitions, ensure_topics
+from service.ingest import Decoder
+from service.scoring.model import Model
+from service.topic_catalogue import SOURCES, TopicNames
+
+from agents.ingest import Ingest
+from agents.runtime.app import RuntimeApp, RuntimeOptions
+from agents.runtime.commit import FaultPoint, no_fault
+from agents.runtime.producer import OutRecord, send_records
+from agents.scorer import Scorer, wall_clock_ms
+from service.errors import ConfigError
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the worker is given from outside."""
+
+    bootstrap: str
+    partitions: int
+    model: Model
+    now_ms: Callable[[], int] = wall_clock_ms
+    fault_point: FaultPoint = no_fault
+
+
+async def check_topics(bootstrap: str, topics: TopicNames) -> int:
+    """Create the topics that are missing, check that all have one partition count, and return it.
+
+    Raises ConfigError naming the topics that differ: an account's state, inputs and outputs share one partition
+    number.
+    """
+    await ensure_topics(bootstrap, topics)
+    counts = await describe_partitions(bootstrap, topics.worker_topics())
+    return common_partitions(counts)
+
+
+def common_partitions(counts: Mapping[str, int | None]) -> int:
+    """Return the partition count that all topics share; raises ConfigError when they do not."""
+    missing = sorted(name for name, count in counts.items() if not count)
+    if missing:
+        raise ConfigError(f"missing topics: {', '.join(missing)}; run `vitals topics apply`")
+    by_count: dict[int, list[str]] = {}
+    for name, count in counts.items():
+        by_count.setdefault(count or 0, []).append(name)
+    if len(by_count) > 1:
+        listed = "; ".join(
+            f"{count} partitions: {', '.join(sorted(names))}" for count, names in sorted(by_count.items())
+        )
+        raise ConfigError(
+            f"the topics are not co-partitioned ({listed}); an account's events, state and alerts must share a "
+            "partition number: recreate the smaller topics with the larger count, see docs/failure-modes.md"
+        )
+    return next(iter(by_count))
+
+
+def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
+    """Build the worker's app: one input agent for each topic kind, the scorer, and its loops."""
+    topics = TopicNames.of(settings)
+    scorer = Scorer(deps.model, topics, settings.clock, deps.now_ms)
+    app = RuntimeApp(
+        RuntimeOptions(
+            app_id=settings.app_id,
+            bootstrap=deps.bootstrap,
+            changelog_topic=topics.changelog,
+            commit_interval_seconds=settings.commit_interval_seconds,
+            batch_max_records=settings.batch_max_records,
+            session_timeout_seconds=settings.session_timeout_seconds,
+            fault_point=deps.fault_point,
+        ),
+        scorer,
+    )
+
+    async def send(records: list[OutRecord]) -> None:
+        await send_records(app.producer.client, records)  # type: ignore[attr-defined]  # our DurableProducer
+
+    ingest = Ingest(
+        scorer=scorer,
+        topics=topics,
+        decoder=Decoder(deps.now_ms),
+        partitions=deps.partitions,
+        send=send,
+        consumer=lambda: app.consumer,
+    )
+    names = topics.inputs_by_source()
+    for kind, source in SOURCES.items():
+        app.add_batch_agent(names[source], f"ingest-{kind}", ingest.handler(kind))
+
+    async def bring_out_alerts() -> None:
+        await scorer.publish_urgent(app.committer)
+
+    app.task(bring_out_alerts)
+    app.task(scorer.tick_forever)
+    if settings.clock == "event":
+        app.task(ingest.merge_forever)
+    return app

@@ -1,0 +1,191 @@
+"""The input agents: one for each topic kind, all alike: decode, set aside what cannot be scored, apply the rest.
+
+A batch is acknowledged when its last record is applied and the brokers hold its dead letters and re-keyed copies. In
+the wall clock, records are applied as they come; in the event clock they wait in the merger for their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiokafka.partitioner import murmur2
+from faust.types import TP
+from service.ingest import Decoder
+from service.topic_catalogue import REKEYED_SOURCE, SOURCES, TopicNames
+
+from agents.dead_letters import KIND_HEADER, dead_letter, rekeyed
+from agents.merge import Entry, EventMerger
+from agents.partition_task import PartitionTask
+from agents.runtime.batch import Record, RecordBatch
+from agents.runtime.producer import OutRecord
+from agents.scorer import TICK_SLICE_ACCOUNTS, Scorer
+from service.errors import RecordRejected
+from service.scoring import effects
+
+MERGE_INTERVAL_SECONDS = 0.05
+MERGE_SLICE_RECORDS = 2_000
+# Records of one input that may wait in the merger before no more of it is fetched.
+HOLD_RECORDS = 20_000
+
+SendRecords = Callable[[list[OutRecord]], Any]
+
+
+class Ingest:
+    """Takes batches of every input, in both clocks."""
+
+    def __init__(
+        self,
+        *,
+        scorer: Scorer,
+        topics: TopicNames,
+        decoder: Decoder,
+        partitions: int,
+        send: SendRecords,
+        consumer: Callable[[], Any],
+    ) -> None:
+        self._scorer = scorer
+        self._topics = topics
+        self._decoder = decoder
+        self._partitions = partitions
+        self._send = send
+        self._consumer = consumer
+        self._mergers: dict[int, tuple[PartitionTask, EventMerger]] = {}
+
+    def handler(self, kind: str) -> Callable[[RecordBatch], Any]:
+        """Make the batch handler of one topic kind (or of the re-keyed topic)."""
+        source = SOURCES[kind]
+
+        async def handle(batch: RecordBatch) -> None:
+            await self._handle(source, kind, batch)
+
+        return handle
+
+    async def _handle(self, source: int, kind: str, batch: RecordBatch) -> None:
+        task = self._scorer.tasks.get(batch.tp.partition)
+        if task is None:
+            return  # revoked while the batch was waiting: its next owner reads it again
+        entries, aside = self._decode(source, kind, batch, task)
+        if aside:
+            await self._send(aside)
+        if self._scorer.clock == "event":
+            self._buffer(source, batch, entries, task)
+            return
+        as_of_ms = self._scorer.now_ms()
+        for entry in entries:
+            self._apply(task, source, entry, as_of_ms)
+        batch.ack()
+        self._scorer.wake_urgent(task)
+
+    def _decode(
+        self, source: int, kind: str, batch: RecordBatch, task: PartitionTask
+    ) -> tuple[list[Entry], list[OutRecord]]:
+        entries: list[Entry] = []
+        aside: list[OutRecord] = []
+        known = task.partition.data
+        decode = self._decoder.decode
+        partition = batch.tp.partition
+        for record in batch.records:
+            record_kind = kind if source != REKEYED_SOURCE else original_kind(record)
+            try:
+                event = decode(record_kind, record.key, record.value, record.headers)
+            except RecordRejected as rejected:
+                self._scorer.counters.add(f"dead_letter_{rejected.reason}")
+                topic = self._topics.dead_letters(record_kind)
+                aside.append(dead_letter(record, topic, rejected, self._scorer.now_ms()))
+                continue
+            if record.key not in known:  # a known account's key was checked when it was new
+                home = (murmur2(record.key) & 0x7FFFFFFF) % self._partitions
+                if home != partition:
+                    self._scorer.counters.add("rekeyed")
+                    aside.append(rekeyed(record, self._topics.rekeyed, home, record_kind))
+                    continue
+            entries.append(Entry(event.time_ms, record.offset, record.key, event))
+        return entries, aside
+
+    def _apply(self, task: PartitionTask, source: int, entry: Entry, as_of_ms: int) -> None:
+        done = task.apply(source, entry.offset, entry.key, entry.event, as_of_ms)
+        outcomes = self._scorer.counters
+        if done & effects.SKIPPED:
+            outcomes.add("already_applied")
+        elif done & effects.DUPLICATE:
+            outcomes.add("duplicate")
+        elif done & effects.LATE:
+            outcomes.add("late")
+        else:
+            outcomes.add("applied")
+
+    # -- event clock -------------------------------------------------------------------------------------
+
+    def _buffer(self, source: int, batch: RecordBatch, entries: list[Entry], task: PartitionTask) -> None:
+        number = task.partition.number
+        known = self._mergers.get(number)
+        if known is None or known[0] is not task:
+            known = self._new_merger(task)
+        merger = known[1]
+        merger.add(source, batch, entries, time.monotonic())
+        if merger.buffered_records(source) >= HOLD_RECORDS:
+            self._consumer().hold(batch.tp)
+
+    def _new_merger(self, task: PartitionTask) -> tuple[PartitionTask, EventMerger]:
+        number = task.partition.number
+        names = self._topics.inputs_by_source()
+
+        def is_read_to_end(source: int) -> bool:
+            return bool(self._consumer().is_read_to_end(TP(names[source], number)))
+
+        known = self._mergers[number] = (task, EventMerger(len(names), is_read_to_end, time.monotonic()))
+        return known
+
+    async def merge_forever(self) -> None:
+        """Apply what is ready in every partition's merger, for ever."""
+        while True:
+            busy = False
+            for number, task in list(self._scorer.tasks.items()):
+                known = self._mergers.get(number)
+                if known is None or known[0] is not task:
+                    known = self._new_merger(task)
+                busy = self._merge(task, known[1]) or busy
+                self._scorer.wake_urgent(task)
+                await asyncio.sleep(0)
+            for number in [number for number in self._mergers if number not in self._scorer.tasks]:
+                del self._mergers[number]
+            self._share_watermark()
+            if not busy:
+                await asyncio.sleep(MERGE_INTERVAL_SECONDS)
+
+    def _merge(self, task: PartitionTask, merger: EventMerger) -> bool:
+        def apply(source: int, entry: Entry) -> None:
+            self._apply(task, source, entry, entry.time_ms)
+            task.watermark_ms = max(task.watermark_ms, entry.time_ms)
+
+        applied = merger.apply_ready(apply, time.monotonic(), MERGE_SLICE_RECORDS)
+        task.tick_due(task.watermark_ms, TICK_SLICE_ACCOUNTS)
+        if applied:
+            self._release(task.partition.number, merger)
+        return applied > 0
+
+    def _release(self, number: int, merger: EventMerger) -> None:
+        for source, name in enumerate(self._topics.inputs_by_source()):
+            if merger.buffered_records(source) < HOLD_RECORDS // 2:
+                self._consumer().release(TP(name, number))
+
+    def _share_watermark(self) -> None:
+        """Let partitions with nothing left to read follow the furthest one, so that silence there counts too."""
+        furthest_ms = max((task.watermark_ms for task in self._scorer.tasks.values()), default=0)
+        now_seconds = time.monotonic()
+        for number, task in self._scorer.tasks.items():
+            known = self._mergers.get(number)
+            if known is not None and known[1].is_idle(now_seconds):
+                task.watermark_ms = furthest_ms
+
+
+def original_kind(record: Record) -> str:
+    """Return the topic kind that a re-keyed record came from; an unknown one is left for the decoder to refuse."""
+    headers: Sequence[tuple[str, bytes]] = record.headers
+    for name, value in reversed(headers):
+        if name == KIND_HEADER:
+            return value.decode("ascii", "replace")
+    return ""

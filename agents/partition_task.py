@@ -1,0 +1,80 @@
+"""One owned partition at work: applies events to account states and wakes the accounts that are due.
+
+The scoring itself is the core's; here it is only decided what must happen after it: which keys are dirty, which
+scores are to be published, which alerts are urgent, when an account is woken. Nothing here awaits, so a state is
+never seen half changed.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from service.scoring.engine import apply_record, tick
+from service.scoring.model import Model
+from service.scoring.state import AccountState
+from service.scoring.state_codec import peek_clock, peek_next_due
+
+from agents.runtime.table import Partition
+from service.scoring import effects
+from service.scoring.events import Event
+
+
+class PartitionTask:
+    """State, due heap and watermark of one partition. Heap entries are hints, checked against the account."""
+
+    __slots__ = ("due", "due_scores", "model", "partition", "urgent", "watermark_ms")
+
+    def __init__(self, partition: Partition, model: Model) -> None:
+        self.partition = partition
+        self.model = model
+        self.due: list[tuple[int, bytes]] = []
+        self.due_scores: set[bytes] = set()
+        self.urgent: set[bytes] = set()
+        self.watermark_ms = 0
+
+    def take_over(self, unpublished: list[bytes]) -> None:
+        """Rebuild heap and watermark after recovery, and mark again what may not have been published."""
+        for key, payload in self.partition.payloads():
+            due_ms = peek_next_due(payload)
+            if due_ms is not None:
+                self.due.append((due_ms, key))
+            self.watermark_ms = max(self.watermark_ms, peek_clock(payload))
+        heapq.heapify(self.due)
+        for key in unpublished:
+            self.due_scores.add(key)
+            self.partition.dirty.add(key)
+            if self.partition.get(key).unsent:  # type: ignore[union-attr]  # it was found in the table
+                self.urgent.add(key)
+
+    def apply(self, source: int, offset: int, key: bytes, event: Event, as_of_ms: int) -> int:
+        """Apply one record; return the core's effects."""
+        state = self.partition.get(key)
+        if state is None:
+            state = AccountState(event.account)
+            self.partition.data[key] = state
+        due_before_ms = state.next_due_ms
+        done = apply_record(state, source, offset, event, as_of_ms, self.model)
+        if done & effects.CHANGED:
+            self._note(key, state, done, due_before_ms)
+        return done
+
+    def tick_due(self, as_of_ms: int, most: int) -> int:
+        """Wake at most `most` accounts that are due at `as_of_ms`, each at its own due instant; return how many."""
+        due, ticked = self.due, 0
+        while due and due[0][0] <= as_of_ms and ticked < most:
+            due_ms, key = heapq.heappop(due)
+            state = self.partition.get(key)
+            if state is None or state.next_due_ms != due_ms:
+                continue
+            ticked += 1
+            self._note(key, state, tick(state, due_ms, self.model), due_ms)
+        return ticked
+
+    def _note(self, key: bytes, state: AccountState, done: int, due_before_ms: int | None) -> None:
+        self.partition.dirty.add(key)
+        if done & effects.SCORED:
+            self.due_scores.add(key)
+        if done & effects.ALERTED:
+            self.urgent.add(key)
+        if state.next_due_ms is not None and state.next_due_ms != due_before_ms:
+            heapq.heappush(self.due, (state.next_due_ms, key))

@@ -1,0 +1,122 @@
+"""A `faust.App` made of the pieces of this layer.
+
+It fixes the Faust settings that the promises depend on; an application chooses names, sizes and intervals only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from faust.types.transports import TransportT
+from mode.supervisors import CrashingSupervisor
+
+from agents.runtime.batch import BatchSchema, RecordBatch
+from agents.runtime.commit import Committer, FaultPoint, no_fault
+from agents.runtime.producer import MAX_REQUEST_BYTES
+from agents.runtime.recovery import BatchTableManager
+from agents.runtime.table import PartitionedTable, StateHooks
+from agents.runtime.transport import BatchTransport
+from agents.runtime.versions import check_versions
+
+# Batches waiting for an agent; when full, the fetcher waits, which is the back-pressure.
+AGENT_QUEUE_BATCHES = 4
+# One produce batch: below the 1 MiB that brokers accept by default.
+PRODUCE_BATCH_BYTES = 512 * 1024
+FETCH_BYTES = 2 * 1024 * 1024
+REQUEST_TIMEOUT_SECONDS = 40.0
+
+BatchHandler = Callable[[RecordBatch], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeOptions:
+    """What an application chooses."""
+
+    app_id: str
+    bootstrap: str
+    changelog_topic: str
+    commit_interval_seconds: float
+    batch_max_records: int
+    session_timeout_seconds: float
+    fault_point: FaultPoint = no_fault
+
+
+class RuntimeApp(faust.App):
+    """A Faust app with batch transport, one partitioned table and exact commits."""
+
+    def __init__(self, options: RuntimeOptions, hooks: StateHooks) -> None:
+        check_versions()
+        self.options = options
+        self.batch_max_records = options.batch_max_records
+        super().__init__(
+            options.app_id,
+            broker=[f"kafka://{address}" for address in options.bootstrap.split(",")],
+            autodiscover=False,
+            store="memory://",
+            Table=PartitionedTable,
+            TableManager=BatchTableManager,
+            agent_supervisor=CrashingSupervisor,
+            table_standby_replicas=0,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            web_enabled=False,
+            stream_wait_empty=True,
+            broker_commit_interval=options.commit_interval_seconds,
+            broker_session_timeout=options.session_timeout_seconds,
+            broker_heartbeat_interval=options.session_timeout_seconds / 4,
+            broker_request_timeout=REQUEST_TIMEOUT_SECONDS,
+            consumer_auto_offset_reset="earliest",
+            consumer_max_fetch_size=FETCH_BYTES,
+            producer_acks=-1,
+            producer_max_batch_size=PRODUCE_BATCH_BYTES,
+            producer_max_request_size=MAX_REQUEST_BYTES,
+            producer_request_timeout=REQUEST_TIMEOUT_SECONDS,
+        )
+        self.state_table = self._make_table(options.changelog_topic, hooks)
+        self.committer = Committer(
+            self.state_table,
+            options.changelog_topic,
+            lambda: self.producer.client,  # type: ignore[attr-defined]  # our DurableProducer
+            options.fault_point,
+        )
+
+    def _make_table(self, changelog_topic: str, hooks: StateHooks) -> PartitionedTable:
+        changelog = self.topic(
+            changelog_topic, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes
+        )
+        table = PartitionedTable(
+            self, name="state", hooks=hooks, changelog_topic=changelog, key_type=bytes, value_type=bytes
+        )
+        self.tables.add(table)
+        return table
+
+    def _new_transport(self) -> TransportT:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> TransportT:
+        return BatchTransport(self.conf.broker_producer, self)
+
+    def add_batch_agent(self, topic_name: str, name: str, handle: BatchHandler) -> None:
+        """Register an agent that passes every batch of a topic to `handle`, one at a time.
+
+        An exception of `handle` stops the worker: the batch is not acknowledged and will be read again.
+        """
+        topic = self.topic(
+            topic_name,
+            schema=BatchSchema(key_serializer="raw", value_serializer="raw"),
+            acks=False,
+            maxsize=AGENT_QUEUE_BATCHES,
+        )
+
+        async def agent(stream: Any) -> None:
+            async for batch in stream:
+                try:
+                    await handle(batch)
+                except Exception as error:
+                    await self.crash(error)
+                    raise
+
+        self.agent(topic, name=name)(agent)

@@ -1,0 +1,189 @@
+"""State per partition, in memory, written behind to one compacted changelog topic.
+
+The rule: a value changes in memory, its key is marked dirty, and the next flush writes each dirty key once. A value
+read back from the changelog stays encoded until it is first touched, so recovery costs no decoding and an idle
+account costs its stored bytes only.
+
+Each changelog record opens with a header that this layer owns:
+
+    format (1 byte) | generation (4 bytes) | revision (8 bytes) | payload
+
+`revision` grows with every change of the value; recovery keeps the highest, so a paused worker that wakes up after
+its partitions moved cannot put an older state over a newer one. `generation` counts the flushes of the partition. The
+marker record (key MARKER_KEY) carries the last generation whose outputs were acknowledged: after a crash, exactly the
+keys of later generations may lack their outputs, and they are published again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from faust.tables.table import Table
+from faust.types import TP
+
+from agents.runtime.producer import OutRecord
+from service.errors import StateError
+
+FORMAT = 1
+HEADER = struct.Struct(">BIQ")
+GENERATION = slice(1, 5)
+REVISION = slice(5, 13)
+MARKER_KEY = b"\x00marker"
+NO_GENERATION = bytes(4)
+
+
+class Value(Protocol):
+    """What a table holds: anything whose `revision` grows with each change."""
+
+    revision: int
+
+
+class StateHooks(Protocol):
+    """What the table asks its application for; everything but `recovered` must be free of awaits and of I/O."""
+
+    def encode(self, value: Any) -> bytes:
+        """Serialise a value."""
+
+    def decode(self, key: bytes, payload: bytes) -> Any:
+        """Read a value back; raises StateError for a format it does not know."""
+
+    def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
+        """Make the records that may leave once this very state of the value is durable."""
+
+    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> None:
+        """Note that the outputs of a flushed value are acknowledged."""
+
+    def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
+        """Take over a recovered partition; `unpublished` keys may lack outputs of their last flush."""
+
+    def revoked(self, partition: Partition) -> None:
+        """Let go of a partition; its values must not be touched any more."""
+
+
+class Partition:
+    """The values of one owned partition."""
+
+    __slots__ = ("data", "dirty", "generation", "hooks", "number", "published_generation")
+
+    def __init__(self, number: int, hooks: StateHooks) -> None:
+        self.number = number
+        self.hooks = hooks
+        self.data: dict[bytes, Any] = {}
+        self.dirty: set[bytes] = set()
+        self.generation = 0
+        self.published_generation = 0
+
+    def get(self, key: bytes) -> Any | None:
+        """Return the live value of a key, decoding it at the first touch."""
+        value = self.data.get(key)
+        if type(value) is bytes:
+            value = self.data[key] = self.hooks.decode(key, value[HEADER.size :])
+        return value
+
+    def put(self, key: bytes, value: Value) -> None:
+        """Add or replace a value and mark it dirty."""
+        self.data[key] = value
+        self.dirty.add(key)
+
+    def delete(self, key: bytes) -> None:
+        """Remove a value; the next flush writes its tombstone."""
+        self.data.pop(key, None)
+        self.dirty.add(key)
+
+    def payloads(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield key and encoded payload of every value not yet decoded."""
+        size = HEADER.size
+        for key, value in self.data.items():
+            if type(value) is bytes:
+                yield key, value[size:]
+
+    # -- recovery ----------------------------------------------------------------------------------------
+
+    def apply_changelog(self, records: Iterable[Any]) -> None:
+        """Take changelog records in offset order; the highest revision of a key wins."""
+        data = self.data
+        for record in records:
+            key, value = record.key, record.value
+            if key == MARKER_KEY:
+                self.published_generation = HEADER.unpack_from(value)[1]
+            elif value is None:
+                data.pop(key, None)
+            elif value[0] != FORMAT:
+                raise StateError(
+                    f"changelog partition {self.number} offset {record.offset}: stored state has format {value[0]}, "
+                    f"this version reads format {FORMAT}; run the version that wrote it, or a newer one"
+                )
+            else:
+                known = data.get(key)
+                if known is None or value[REVISION] >= known[REVISION]:
+                    data[key] = value
+
+    def finish_recovery(self) -> list[bytes]:
+        """Set the generation counter; return the keys whose last outputs may be missing."""
+        published = self.published_generation.to_bytes(4, "big")
+        unpublished = [key for key, value in self.data.items() if value[GENERATION] > published]
+        newest = max((value[GENERATION] for value in self.data.values()), default=NO_GENERATION)
+        self.generation = max(int.from_bytes(newest, "big"), self.published_generation)
+        return unpublished
+
+    # -- flush -------------------------------------------------------------------------------------------
+
+    def encode_dirty(self, topic: str, keys: list[bytes]) -> tuple[list[OutRecord], dict[bytes, list[OutRecord]]]:
+        """Encode the given dirty keys as the next generation; return changelog records and outputs by key.
+
+        State and outputs are of the same instant: nothing awaits in between.
+        """
+        self.generation += 1
+        number, hooks, generation = self.number, self.hooks, self.generation
+        records: list[OutRecord] = []
+        outputs: dict[bytes, list[OutRecord]] = {}
+        for key in keys:
+            value = self.get(key)
+            if value is None:
+                records.append(OutRecord(topic, number, key, None))
+                continue
+            stored = HEADER.pack(FORMAT, generation, value.revision) + hooks.encode(value)
+            records.append(OutRecord(topic, number, key, stored))
+            outputs[key] = hooks.outputs(self, key, value)
+        marker = HEADER.pack(FORMAT, self.published_generation, 0)
+        records.append(OutRecord(topic, number, MARKER_KEY, marker))
+        self.dirty.difference_update(keys)
+        return records, outputs
+
+
+class PartitionedTable(Table[bytes, Any]):
+    """A Faust table whose contents live in `Partition` objects, one for each owned partition."""
+
+    def __init__(self, app: Any, *, hooks: StateHooks, **options: Any) -> None:
+        super().__init__(app, **options)
+        self.hooks = hooks
+        self.owned: dict[int, Partition] = {}
+
+    async def on_start(self) -> None:
+        """Start nothing: Faust's store stays empty, and the changelog is made by `vitals topics apply`."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Refuse Faust's own write path: it would write one changelog record per change."""
+        raise TypeError("write through the table's partitions, not through the table")
+
+    def partition(self, number: int) -> Partition | None:
+        """Return an owned and recovered partition, or None."""
+        return self.owned.get(number)
+
+    def start_partition(self, number: int) -> Partition:
+        """Begin a partition anew, empty, for recovery to fill."""
+        partition = self.owned[number] = Partition(number, self.hooks)
+        return partition
+
+    def drop_partitions(self) -> None:
+        """Let go of every partition: late work on one of them changes an orphan and is never flushed."""
+        dropped = list(self.owned.values())
+        self.owned = {}
+        for partition in dropped:
+            self.hooks.revoked(partition)
+
+    def persisted_offset(self, tp: TP) -> None:  # noqa: ARG002 - Faust's signature
+        """Return None: nothing is kept on disk, recovery reads the changelog from its start."""
+        return

@@ -1,0 +1,139 @@
+"""The scorer: the owned partitions' tasks, what leaves when a state is durable, and the loops beside the agents.
+
+It is what the runtime asks for (`StateHooks`): encode and decode states, make score and alert records of the very
+state that is flushed, note what was acknowledged. The tick loop lets time move scores without events; the urgent loop
+brings alerts out before the next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
+from service.scoring.engine import mark_sent, score_view
+from service.scoring.model import Model
+from service.scoring.state import AccountState
+from service.scoring.state_codec import decode, encode
+from service.topic_catalogue import TopicNames
+
+from agents.partition_task import PartitionTask
+from agents.runtime.commit import Committer
+from agents.runtime.producer import OutRecord
+from agents.runtime.table import Partition
+from service.settings import Clock
+
+TICK_INTERVAL_SECONDS = 0.1
+# Accounts woken before input gets its turn: about 10 ms of work.
+TICK_SLICE_ACCOUNTS = 500
+
+
+def wall_clock_ms() -> int:
+    """Return the wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the worker did since its start, for the log and for the people who read it."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, outcome: str, count: int = 1) -> None:
+        """Count something that happened."""
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+
+
+class Scorer:
+    """Implements the runtime's `StateHooks` for account states."""
+
+    def __init__(
+        self, model: Model, topics: TopicNames, clock: Clock, now_ms: Callable[[], int] = wall_clock_ms
+    ) -> None:
+        self.model = model
+        self.topics = topics
+        self.clock = clock
+        self.now_ms = now_ms
+        self.tasks: dict[int, PartitionTask] = {}
+        self.counters = Counters()
+        self._urgent = asyncio.Event()
+
+    # -- the runtime's hooks -----------------------------------------------------------------------------
+
+    def encode(self, value: AccountState) -> bytes:
+        """Serialise an account's state."""
+        return encode(value)
+
+    def decode(self, key: bytes, payload: bytes) -> AccountState:
+        """Read an account's state back; raises StateError for an unknown format."""
+        return decode(key.decode(), payload)
+
+    def outputs(self, partition: Partition, key: bytes, value: AccountState) -> list[OutRecord]:
+        """Make the alerts not yet acknowledged, and the score when it is due."""
+        task = self.tasks[partition.number]
+        topic = self.topics.alerts
+        made = [
+            OutRecord(topic, partition.number, key, alert_message(alert), CLOUD_EVENT_HEADERS) for alert in value.unsent
+        ]
+        if key in task.due_scores:
+            task.due_scores.discard(key)
+            score = score_message(score_view(value, self.model))
+            made.append(OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS))
+        return made
+
+    def published(self, partition: Partition, key: bytes, value: AccountState, outputs: list[OutRecord]) -> None:
+        """Take the acknowledged alerts off the state; the next flush stores that."""
+        alerts = sum(output.topic == self.topics.alerts for output in outputs)
+        if alerts:
+            mark_sent(value, alerts)
+            partition.dirty.add(key)
+            self.counters.add("alerts", alerts)
+        self.counters.add("scores", len(outputs) - alerts)
+
+    def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
+        """Start the task of a recovered partition."""
+        task = self.tasks[partition.number] = PartitionTask(partition, self.model)
+        task.take_over(unpublished)
+        self.wake_urgent(task)
+
+    def revoked(self, partition: Partition) -> None:
+        """Drop the task of a revoked partition."""
+        task = self.tasks.get(partition.number)
+        if task is not None and task.partition is partition:
+            del self.tasks[partition.number]
+
+    # -- loops -------------------------------------------------------------------------------------------
+
+    def wake_urgent(self, task: PartitionTask) -> None:
+        """Have the urgent loop bring out the task's alerts, if there are any."""
+        if task.urgent:
+            self._urgent.set()
+
+    async def publish_urgent(self, committer: Committer) -> None:
+        """Wait for alerts and bring each out as soon as its state is durable, for ever."""
+        while True:
+            await self._urgent.wait()
+            self._urgent.clear()
+            for task in list(self.tasks.values()):
+                keys, task.urgent = task.urgent, set()
+                if keys:
+                    await committer.flush_urgent(task.partition, keys)
+
+    async def tick_forever(self) -> None:
+        """Wake due accounts as time passes: the wall clock's, or each partition's watermark."""
+        while True:
+            await asyncio.sleep(TICK_INTERVAL_SECONDS)
+            for task in list(self.tasks.values()):
+                await self.tick_task(task)
+
+    async def tick_task(self, task: PartitionTask) -> None:
+        """Wake the due accounts of one partition, in slices between which input gets its turn."""
+        while task.partition.number in self.tasks:
+            as_of_ms = self.now_ms() if self.clock == "wall" else task.watermark_ms
+            ticked = task.tick_due(as_of_ms, TICK_SLICE_ACCOUNTS)
+            self.wake_urgent(task)
+            if ticked < TICK_SLICE_ACCOUNTS:
+                return
+            await asyncio.sleep(0)
