@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
 from service.scoring.engine import mark_sent, score_view
 from service.scoring.model import Model
-from service.scoring.state import AccountState
 from service.scoring.state_codec import decode, encode
 from service.topic_catalogue import TopicNames
 
@@ -23,6 +22,7 @@ from agents.partition_task import PartitionTask
 from agents.runtime.commit import Committer
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
+from service.scoring.state import AccountState
 from service.settings import Clock
 
 TICK_INTERVAL_SECONDS = 0.1

@@ -1,0 +1,178 @@
+"""State per partition: what recovery keeps, what a flush writes, and which outputs may be missing after a crash."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.runtime.producer import OutRecord
+from agents.runtime.table import HEADER, MARKER_KEY, Partition
+from service.errors import StateError
+
+
+@dataclass
+class Count:
+    """The simplest state: how often a key was seen."""
+
+    revision: int = 0
+    total: int = 0
+
+
+class CountHooks:
+    """Hooks of a table of counts; every flushed count is also an output."""
+
+    def encode(self, value: Any) -> bytes:
+        return json.dumps([value.revision, value.total]).encode()
+
+    def decode(self, key: bytes, payload: bytes) -> Count:
+        return Count(*json.loads(payload))
+
+    def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
+        return [OutRecord("counts", partition.number, key, str(value.total).encode())]
+
+    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> None:
+        pass
+
+    def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
+        pass
+
+    def revoked(self, partition: Partition) -> None:
+        pass
+
+
+class Stored(NamedTuple):
+    """A changelog record as recovery sees it."""
+
+    key: bytes
+    value: bytes | None
+    offset: int = 0
+
+
+def flush(partition: Partition, changelog: list[Stored], *, acknowledged: bool = True) -> None:
+    """Flush all dirty keys into a list that stands for the changelog."""
+    records, _ = partition.encode_dirty("changelog", list(partition.dirty))
+    changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
+    if acknowledged:
+        partition.published_generation = partition.generation
+
+
+def count(partition: Partition, key: bytes) -> None:
+    """Count a key once."""
+    value = partition.get(key) or Count()
+    value.revision += 1
+    value.total += 1
+    partition.put(key, value)
+
+
+def recover(changelog: list[Stored]) -> tuple[Partition, list[bytes]]:
+    """Recover a partition from a changelog."""
+    partition = Partition(0, CountHooks())
+    partition.apply_changelog(changelog)
+    return partition, partition.finish_recovery()
+
+
+def totals(partition: Partition) -> dict[bytes, int]:
+    """Return every key's total."""
+    return {key: partition.get(key).total for key in list(partition.data)}  # type: ignore[union-attr]
+
+
+@given(st.lists(st.one_of(st.sampled_from([b"a", b"b", b"c"]), st.just(None)), max_size=40))
+def test_recovery_equals_the_last_flush(steps: list[bytes | None]) -> None:
+    """Whatever was counted and flushed, recovery gives exactly the flushed totals."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    flushed: dict[bytes, int] = {}
+    for step in steps:
+        if step is None:
+            flush(partition, changelog)
+            flushed = totals(partition)
+        else:
+            count(partition, step)
+    recovered, _ = recover(changelog)
+    assert totals(recovered) == flushed
+
+
+def test_a_value_stays_encoded_until_it_is_touched() -> None:
+    """Recovery decodes nothing; the first `get` does."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"a")
+    flush(partition, changelog)
+    recovered, _ = recover(changelog)
+    assert type(recovered.data[b"a"]) is bytes
+    assert recovered.get(b"a") == Count(1, 1)
+    assert recovered.data[b"a"] == Count(1, 1)
+
+
+def test_an_older_revision_never_replaces_a_newer_one() -> None:
+    """A paused worker that writes its old state after its successor loses on recovery."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"a")
+    flush(partition, changelog)
+    old = changelog[0]
+    count(partition, b"a")
+    flush(partition, changelog)
+    recovered, _ = recover([*changelog, old])
+    assert totals(recovered) == {b"a": 2}
+
+
+def test_a_deleted_key_is_gone_after_recovery() -> None:
+    """A tombstone removes the key."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"a")
+    flush(partition, changelog)
+    partition.delete(b"a")
+    flush(partition, changelog)
+    assert changelog[-2] == Stored(b"a", None, len(changelog) - 2)
+    assert totals(recover(changelog)[0]) == {}
+
+
+def test_outputs_not_acknowledged_before_a_crash_are_named_by_recovery() -> None:
+    """Keys of flushes whose outputs were not acknowledged are published again, others are not."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"a")
+    flush(partition, changelog)
+    count(partition, b"b")
+    flush(partition, changelog, acknowledged=False)
+    _, unpublished = recover(changelog)
+    assert unpublished == [b"b"]
+
+
+def test_generations_go_on_after_recovery() -> None:
+    """A recovered partition never reuses a generation, so that the marker stays meaningful."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    for key in (b"a", b"b"):
+        count(partition, key)
+        flush(partition, changelog)
+    recovered, _ = recover(changelog)
+    assert recovered.generation == partition.generation
+    count(recovered, b"c")
+    flush(recovered, changelog)
+    assert HEADER.unpack_from(changelog[-2].value or b"")[1] == partition.generation + 1
+
+
+def test_an_unknown_format_stops_recovery() -> None:
+    """State of a newer format is refused by name, not skipped."""
+    newer = bytes([99]) + bytes(HEADER.size - 1)
+    with pytest.raises(StateError, match="partition 0 offset 7: stored state has format 99"):
+        Partition(0, CountHooks()).apply_changelog([Stored(b"a", newer, 7)])
+
+
+def test_the_marker_is_the_last_record_of_a_flush() -> None:
+    """The marker follows the states, so a torn flush never claims more than it wrote."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"a")
+    flush(partition, changelog)
+    assert [record.key for record in changelog] == [b"a", MARKER_KEY]
+
+
+def test_a_change_during_a_flush_stays_dirty() -> None:
+    """What changes after the encoding belongs to the next flush."""
+    partition = Partition(0, CountHooks())
+    count(partition, b"a")
+    partition.encode_dirty("changelog", list(partition.dirty))
+    count(partition, b"a")
+    assert partition.dirty == {b"a"}
