@@ -1,0 +1,145 @@
+"""The `data` of every output event, and the dead letter's headers. Points are parts of the 0..100 score.
+
+Fields mirror the core's views, so that a view validates as it is; only its times change their form.
+Once released, a message keeps every field and only gains new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal
+
+from pydantic import AliasChoices, Field
+
+from schemas.envelope import OutputData
+from schemas.fields import (
+    AccountId,
+    Currency,
+    Identifier,
+    Label,
+    MinorUnits,
+    Name,
+    Score,
+    Sentence,
+    Share,
+    UtcTime,
+)
+from schemas.times import parse_time_ms
+
+Band = Literal["unknown", "healthy", "at_risk", "endangered"]
+DeadLetterReason = Literal[
+    "empty_value",
+    "too_large",
+    "not_json",
+    "invalid_event",
+    "unknown_type",
+    "unknown_version",
+    "missing_key",
+    "key_mismatch",
+    "future_time",
+    "wrong_topic",
+]
+DEAD_LETTER_PREFIX: Final = "dlq."
+DETAIL_MAX_LENGTH: Final = 300
+
+
+class Factor(OutputData):
+    """A factor of the score: `contribution` are its points, the contributions sum to the score."""
+
+    name: Label
+    label: Name
+    value: float
+    output: float
+    weight: float
+    contribution: float
+    points_lost: float
+    sentence: Sentence
+
+
+class ScoreData(OutputData):
+    """An account's score as of a time; `score` is null while no factor has data, `seq` grows with each change."""
+
+    account: AccountId
+    seq: Annotated[int, Field(ge=0, validation_alias=AliasChoices("seq", "score_seq"))]
+    as_of_ms: Annotated[UtcTime, Field(validation_alias=AliasChoices("as_of", "time_ms"), serialization_alias="as_of")]
+    score: Score | None
+    band: Band
+    coverage: Share
+    model_version: Label
+    factors: tuple[Factor, ...]
+    name: Name | None
+    tier: Literal["high_touch", "low_touch"] | None
+    mrr_minor: MinorUnits | None
+    currency: Currency | None
+    owner: Identifier | None
+    stage: Literal["onboarding", "active", "renewal", "churned"] | None
+
+
+class FactorChange(OutputData):
+    """A factor now and before: at the last alert, or at the first score with a band; null: no data then."""
+
+    name: Label
+    label: Name
+    value: float | None
+    value_before: float | None
+    output: float | None
+    output_before: float | None
+    contribution: float
+    contribution_before: float | None
+    points_change: float | None
+    sentence: Sentence
+
+
+class AlertData(OutputData):
+    """An account entered or left a band; `id` is stable, `seq` counts the account's alerts from 1 without gaps."""
+
+    id: Identifier
+    account: AccountId
+    seq: Annotated[int, Field(ge=1)]
+    kind: Literal["at_risk", "endangered", "recovered"]
+    as_of_ms: Annotated[UtcTime, Field(validation_alias=AliasChoices("as_of", "time_ms"), serialization_alias="as_of")]
+    band: Band
+    previous_band: Band
+    score: Score
+    previous_score: Score | None
+    coverage: Share
+    model_version: Label
+    name: Name | None
+    mrr_minor: MinorUnits | None
+    currency: Currency | None
+    owner: Identifier | None
+    factors: tuple[FactorChange, ...]
+    sentence: Sentence
+
+
+class DeadLetter(OutputData):
+    """Why a record was set aside and where it came from: the headers `dlq.<field>` beside the untouched record."""
+
+    reason: DeadLetterReason
+    detail: Annotated[str, Field(max_length=DETAIL_MAX_LENGTH)]
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    partition: Annotated[int, Field(ge=0)]
+    offset: Annotated[int, Field(ge=0)]
+    failed_at_ms: UtcTime = Field(alias="failed_at")
+    app_version: Label
+
+    def to_headers(self) -> tuple[tuple[str, bytes], ...]:
+        """Write the headers that are added to the record's own."""
+        fields = self.model_dump(by_alias=True)
+        return tuple((DEAD_LETTER_PREFIX + name, str(value).encode()) for name, value in fields.items())
+
+    @classmethod
+    def from_headers(cls, headers: Sequence[tuple[str, bytes]]) -> DeadLetter:
+        """Read the headers back; the last of a name counts, as a record may fail again after it was redriven.
+
+        Raises ValueError when they are not those of a dead letter.
+        """
+        found: dict[str, object] = {
+            name.removeprefix(DEAD_LETTER_PREFIX): value.decode()
+            for name, value in headers
+            if name.startswith(DEAD_LETTER_PREFIX)
+        }
+        for name in ("partition", "offset"):
+            found[name] = int(str(found.get(name, "")))
+        found["failed_at"] = parse_time_ms(str(found.get("failed_at", "")))
+        return cls.model_validate(found, extra="ignore")
