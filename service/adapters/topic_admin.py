@@ -1,0 +1,248 @@
+"""What Vitals asks of Kafka about topics and groups: compare, create, alter, look at offsets. Nothing here ever deletes.
+
+The layouts come from `service.topic_catalogue`; this module only brings a cluster and them together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
+from service.errors import ConfigError, DependencyError
+from service.topic_catalogue import TopicNames, TopicSpec, topic_specs
+
+REQUEST_TIMEOUT_MS = 10_000
+TOPIC_READY_SECONDS = 15.0
+
+Partition = tuple[str, int]
+"""A topic's name and a partition number."""
+
+
+@dataclass(slots=True)
+class TopicPlan:
+    """One topic of the layout beside what the cluster has."""
+
+    topic: str
+    action: Literal["ok", "create", "alter", "refuse"]  # refuse: another partition count, which is never changed
+    partitions: int
+    found_partitions: int | None = None
+    differences: dict[str, tuple[str | None, str]] = field(default_factory=dict)  # setting: (found, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    partitions: int
+    replicas: int
+    ready: bool
+
+
+async def broker_ids(bootstrap: str) -> set[int]:
+    """Return the ids of the brokers that are in the cluster now."""
+    async with _admin(bootstrap) as admin:
+        return {broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]}
+
+
+async def plan_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
+    """Compare the layout of every topic with the cluster; changes nothing."""
+    async with _admin(bootstrap) as admin:
+        return await _plan(admin, topic_specs(names))
+
+
+async def apply_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
+    """Create what is missing and alter the settings that differ; return what was done, as a plan.
+
+    Raises ConfigError, before anything is changed, when a topic has another partition count.
+    """
+    async with _admin(bootstrap) as admin:
+        specs = topic_specs(names)
+        plans = await _plan(admin, specs)
+        refused = [f"{plan.topic} has {plan.found_partitions}" for plan in plans if plan.action == "refuse"]
+        if refused:
+            raise ConfigError(
+                f"partition counts are never changed, as keys would move; want {plans[0].partitions}, but {', '.join(refused)}: "
+                "take another VITALS_TOPIC_PREFIX, or move or delete these topics yourself; nothing was changed"
+            )
+        created = {plan.topic for plan in plans if plan.action == "create"}
+        await _create(admin, [spec for spec in specs if spec.name in created])
+        await _alter(admin, [plan for plan in plans if plan.action == "alter"])
+        return plans
+
+
+async def ensure_topics(bootstrap: str, names: TopicNames) -> list[str]:
+    """Create the topics that are missing and return their names; the others are left as they are."""
+    async with _admin(bootstrap) as admin:
+        specs = topic_specs(names)
+        found = await _describe(admin, [spec.name for spec in specs])
+        missing = [spec for spec in specs if spec.name not in found]
+        await _create(admin, missing)
+        return [spec.name for spec in missing]
+
+
+async def describe_partitions(bootstrap: str, topics: Iterable[str]) -> dict[str, int | None]:
+    """Return the partition count of each topic, None for one that does not exist."""
+    async with _admin(bootstrap) as admin:
+        wanted = list(topics)
+        found = await _describe(admin, wanted)
+        return {name: found[name].partitions if name in found else None for name in wanted}
+
+
+async def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[Partition, int]:
+    """Return the offset after the last record of every partition; topics that do not exist are left out."""
+    counts = await describe_partitions(bootstrap, topics)
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count or 0)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    async with _errors_named(bootstrap):
+        try:
+            await consumer.start()
+            found = await consumer.end_offsets(partitions) if partitions else {}
+        finally:
+            await consumer.stop()
+    return {(partition.topic, partition.partition): offset for partition, offset in found.items()}
+
+
+async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
+    """Return the offset that a consumer group goes on from, for every partition it has committed."""
+    async with _admin(bootstrap) as admin:
+        found = await admin.list_consumer_group_offsets(group)
+        return {(partition.topic, partition.partition): meta.offset for partition, meta in found.items()}
+
+
+@asynccontextmanager
+async def _errors_named(bootstrap: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise DependencyError(
+            f"Kafka at {bootstrap}: {reason}; see `vitals kafka status`, or correct VITALS_BROKER"
+        ) from error
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[Any]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    async with _errors_named(bootstrap):
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+async def _describe(admin: Any, topics: list[str]) -> dict[str, _Found]:
+    """Look at topics; those that do not exist are left out. One without a leader yet exists, but is not ready."""
+    described: list[dict[str, Any]] = await admin.describe_topics(topics)
+    return {
+        topic["topic"]: _Found(
+            partitions=len(topic["partitions"]),
+            replicas=min(len(partition["replicas"]) for partition in topic["partitions"]),
+            ready=all(partition["leader"] >= 0 for partition in topic["partitions"]),
+        )
+        for topic in described
+        if topic["partitions"]
+    }
+
+
+async def _plan(admin: Any, specs: list[TopicSpec]) -> list[TopicPlan]:
+    found = await _describe(admin, [spec.name for spec in specs])
+    configs = await _configs(admin, [spec for spec in specs if spec.name in found])
+    plans = []
+    for spec in specs:
+        if spec.name not in found:
+            plans.append(TopicPlan(spec.name, "create", spec.partitions))
+            continue
+        topic = found[spec.name]
+        differences = {
+            name: (configs[spec.name].get(name), wanted)
+            for name, wanted in _config_for(spec, topic.replicas).items()
+            if not _same(configs[spec.name].get(name), wanted)
+        }
+        action: Literal["ok", "alter", "refuse"] = "alter" if differences else "ok"
+        if topic.partitions != spec.partitions:
+            action = "refuse"
+        plans.append(TopicPlan(spec.name, action, spec.partitions, topic.partitions, differences))
+    return plans
+
+
+def _config_for(spec: TopicSpec, replicas: int) -> dict[str, str]:
+    """Fit the layout to a topic's replicas: with fewer, min.insync.replicas leaves room for one to be away, but is at least 1."""
+    config = dict(spec.config)
+    if "min.insync.replicas" in config:
+        config["min.insync.replicas"] = str(max(1, min(int(config["min.insync.replicas"]), replicas - 1)))
+    return config
+
+
+def _same(found: str | None, wanted: str) -> bool:
+    try:
+        return found is not None and float(found) == float(wanted)
+    except ValueError:
+        return found == wanted
+
+
+async def _configs(admin: Any, specs: list[TopicSpec]) -> dict[str, dict[str, str | None]]:
+    if not specs:
+        return {}
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=dict.fromkeys(spec.config, "")) for spec in specs
+    ]
+    found: dict[str, dict[str, str | None]] = {}
+    for response in await admin.describe_configs(resources):
+        for error_code, error_message, _, topic, entries in response.resources:
+            _raise_for(error_code, error_message, topic)
+            found[topic] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+async def _create(admin: Any, specs: list[TopicSpec]) -> None:
+    if not specs:
+        return
+    brokers = len((await admin.describe_cluster())["brokers"])
+    topics = []
+    for spec in specs:
+        replicas = min(spec.replication_factor, brokers)
+        topics.append(NewTopic(spec.name, spec.partitions, replicas, topic_configs=_config_for(spec, replicas)))
+    response = await admin.create_topics(topics)
+    for topic, error_code, *error_message in response.topic_errors:
+        # Two workers that start together both find them missing.
+        if error_code != TopicAlreadyExistsError.errno:
+            _raise_for(error_code, *error_message, topic)
+    await _wait_ready(admin, [spec.name for spec in specs])
+
+
+async def _wait_ready(admin: Any, topics: list[str]) -> None:
+    """Wait until every partition has a leader, so that the first produce or fetch does not fail."""
+    try:
+        async with asyncio.timeout(TOPIC_READY_SECONDS):
+            while True:
+                found = await _describe(admin, topics)
+                if all(topic in found and found[topic].ready for topic in topics):
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise DependencyError(
+            f"topics were created but have no leader after {TOPIC_READY_SECONDS:.0f} s: see the brokers' logs"
+        ) from None
+
+
+async def _alter(admin: Any, plans: list[TopicPlan]) -> None:
+    if not plans:
+        return
+    changes = {plan.topic: {name: wanted for name, (_, wanted) in plan.differences.items()} for plan in plans}
+    # aiokafka's own alter_configs replaces all of a topic's settings, also those that an operator made and we do not name.
+    response = await admin._send_request(IncrementalAlterConfigsRequest(changes))  # noqa: SLF001 - the only way in
+    for error_code, error_message, _, topic in response.resources:
+        _raise_for(error_code, error_message, topic)
+
+
+def _raise_for(error_code: int, error_message: str | None, topic: str) -> None:
+    if error_code:
+        raise DependencyError(f"Kafka refused topic {topic}: {error_message or for_code(error_code).__name__}")

@@ -1,0 +1,130 @@
+"""Which topics there are: their names, what each carries, and how each is laid out.
+
+Names are made here and nowhere else. The layouts are data (`topics.yaml` beside this module); talking to a broker about
+them is `service.adapters.topic_admin`'s work.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+from typing import Annotated, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import ConfigError
+from service.settings import Settings
+
+TopicKind = Literal["usage", "payment", "ticket", "survey", "account"]
+TOPIC_KINDS: tuple[TopicKind, ...] = get_args(TopicKind)
+"""The kinds of input topics; a kind's place here is its `source` in stored state: append only."""
+
+INPUT_NAMES: dict[TopicKind, str] = {
+    "usage": "product-usage",
+    "payment": "payments",
+    "ticket": "tickets",
+    "survey": "surveys",
+    "account": "accounts",
+}
+REKEYED_SOURCE = len(TOPIC_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """Every topic name of one deployment."""
+
+    app_id: str = "vitals"
+    prefix: str = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> TopicNames:
+        """Take the app id and the topic prefix from the settings."""
+        return cls(app_id=settings.app_id, prefix=settings.topic_prefix)
+
+    def input(self, kind: TopicKind) -> str:
+        """Name the input topic of a kind."""
+        return self.prefix + INPUT_NAMES[kind]
+
+    @property
+    def inputs(self) -> dict[str, TopicKind]:
+        """The input topics with their kinds, in the order of their source index; without the re-keyed topic."""
+        return {self.input(kind): kind for kind in TOPIC_KINDS}
+
+    @property
+    def rekeyed(self) -> str:
+        """The topic of records that stood on a partition that their key does not hash to."""
+        return self.prefix + "vitals-rekeyed"
+
+    @property
+    def scores(self) -> str:
+        """The compacted topic of the last score of every account."""
+        return self.prefix + "health-scores"
+
+    @property
+    def alerts(self) -> str:
+        """The topic of alerts."""
+        return self.prefix + "health-alerts"
+
+    @property
+    def changelog(self) -> str:
+        """The compacted topic that is the truth about every account's state."""
+        return f"{self.prefix}{self.app_id}-state-changelog"
+
+    def dead_letters(self, kind: TopicKind) -> str:
+        """Name the dead-letter topic of a kind of input."""
+        return self.input(kind) + ".dlq"
+
+    def worker_topics(self) -> list[str]:
+        """Name every topic that a worker reads or writes: all of them, and all with one partition count."""
+        dead_letters = [self.dead_letters(kind) for kind in TOPIC_KINDS]
+        return [*self.inputs, self.rekeyed, *dead_letters, self.scores, self.alerts, self.changelog]
+
+    def source_of(self, topic: str) -> int:
+        """Return the source index of an input topic or of the re-keyed topic; KeyError for any other."""
+        if topic == self.rekeyed:
+            return REKEYED_SOURCE
+        return TOPIC_KINDS.index(self.inputs[topic])
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How one topic is laid out; `config` has Kafka's names and units."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+
+
+class _TopicFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    partitions: Annotated[int, Field(ge=1)]
+    replication_factor: Annotated[int, Field(ge=1)]
+    classes: dict[str, dict[str, str]]
+    topics: dict[str, str]
+
+
+@functools.cache
+def _topic_file() -> _TopicFile:
+    text = resources.files("service").joinpath("topics.yaml").read_text(encoding="utf-8")
+    try:
+        return _TopicFile.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"service/topics.yaml: {error}") from None
+
+
+def topic_specs(names: TopicNames) -> list[TopicSpec]:
+    """List the layout of every topic of a deployment, as `topics.yaml` says."""
+    layout = _topic_file()
+    return [
+        TopicSpec(
+            name=names.prefix + pattern.format(app_id=names.app_id),
+            partitions=layout.partitions,
+            replication_factor=layout.replication_factor,
+            config=dict(layout.classes[class_name]),
+        )
+        for pattern, class_name in layout.topics.items()
+    ]
