@@ -18,8 +18,8 @@ MAX_MINOR_UNITS: Final = 2**53 - 1  # exact in every JSON reader, also in those 
 
 
 def _text(max_length: int) -> Any:
-    # The length stands in the pattern: one check instead of two.
-    return Field(pattern=rf"^[^\x00-\x1f\x7f]{{1,{max_length}}}$")
+    # Lengths beside the pattern, not in it: a counted repetition costs the matcher twice the time.
+    return Field(min_length=1, max_length=max_length, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
 class _TimeSchema:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.envelope import InputData
 from schemas.fields import (
@@ -82,7 +82,7 @@ class InvoiceOverdue(_Amount):
     """An invoice passed its due time unpaid."""
 
     invoice: Identifier
-    due: UtcTime | None = None
+    due_ms: UtcTime | None = Field(default=None, alias="due")
 
 
 class SubscriptionChanged(InputData):
@@ -152,7 +152,7 @@ class AccountUpdated(InputData):
     currency: Currency | None = None
     owner: Identifier | None = None
     stage: Literal["onboarding", "active", "renewal", "churned"] | None = None
-    renewal: UtcTime | None = None
+    renewal_ms: UtcTime | None = Field(default=None, alias="renewal")
     key_users: KeyUsers | None = None
     csm_sentiment: Sentiment | None = None
 
