@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from service.adapters.topic_admin import describe_partitions, ensure_topics
 from service.ingest import Decoder
 from service.scoring.model import Model
-from service.topic_catalogue import SOURCES, TopicNames
+from service.topic_catalogue import TopicNames
 
-from agents.ingest import Ingest
+from agents.ingest import Ingest, input_names
 from agents.runtime.app import RuntimeApp, RuntimeOptions
 from agents.runtime.commit import FaultPoint, no_fault
 from agents.runtime.producer import OutRecord, send_records
@@ -62,7 +62,7 @@ def common_partitions(counts: Mapping[str, int | None]) -> int:
 
 def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
     """Build the worker's app: one input agent for each topic kind, the scorer, and its loops."""
-    topics = TopicNames.of(settings)
+    topics = TopicNames.from_settings(settings)
     scorer = Scorer(deps.model, topics, settings.clock, deps.now_ms)
     app = RuntimeApp(
         RuntimeOptions(
@@ -88,9 +88,8 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
         send=send,
         consumer=lambda: app.consumer,
     )
-    names = topics.inputs_by_source()
-    for kind, source in SOURCES.items():
-        app.add_batch_agent(names[source], f"ingest-{kind}", ingest.handler(kind))
+    for source, name in enumerate(input_names(topics)):
+        app.add_batch_agent(name, f"ingest-{name}", ingest.handler(source))
 
     async def bring_out_alerts() -> None:
         await scorer.publish_urgent(app.committer)

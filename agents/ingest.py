@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka.partitioner import murmur2
 from faust.types import TP
 from service.ingest import Decoder
-from service.topic_catalogue import REKEYED_SOURCE, SOURCES, TopicNames
+from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicKind, TopicNames
 
 from agents.dead_letters import KIND_HEADER, dead_letter, rekeyed
 from agents.merge import Entry, EventMerger
@@ -54,22 +54,23 @@ class Ingest:
         self._consumer = consumer
         self._mergers: dict[int, tuple[PartitionTask, EventMerger]] = {}
 
-    def handler(self, kind: str) -> Callable[[RecordBatch], Any]:
-        """Make the batch handler of one topic kind (or of the re-keyed topic)."""
-        source = SOURCES[kind]
+    def handler(self, source: int) -> Callable[[RecordBatch], Any]:
+        """Make the batch handler of one input, by its source index."""
 
         async def handle(batch: RecordBatch) -> None:
-            await self._handle(source, kind, batch)
+            await self._handle(source, batch)
 
         return handle
 
-    async def _handle(self, source: int, kind: str, batch: RecordBatch) -> None:
+    async def _handle(self, source: int, batch: RecordBatch) -> None:
         task = self._scorer.tasks.get(batch.tp.partition)
-        if task is None:
+        if task is None or task.partition is not batch.state:
             return  # revoked while the batch was waiting: its next owner reads it again
-        entries, aside = self._decode(source, kind, batch, task)
+        entries, aside = self._decode(source, batch, task)
         if aside:
             await self._send(aside)
+        if self._scorer.tasks.get(batch.tp.partition) is not task:
+            return  # revoked while its dead letters were sent
         if self._scorer.clock == "event":
             self._buffer(source, batch, entries, task)
             return
@@ -80,7 +81,7 @@ class Ingest:
         self._scorer.wake_urgent(task)
 
     def _decode(
-        self, source: int, kind: str, batch: RecordBatch, task: PartitionTask
+        self, source: int, batch: RecordBatch, task: PartitionTask
     ) -> tuple[list[Entry], list[OutRecord]]:
         entries: list[Entry] = []
         aside: list[OutRecord] = []
@@ -88,19 +89,19 @@ class Ingest:
         decode = self._decoder.decode
         partition = batch.tp.partition
         for record in batch.records:
-            record_kind = kind if source != REKEYED_SOURCE else original_kind(record)
+            kind = TOPIC_KINDS[source] if source != REKEYED_SOURCE else original_kind(record)
             try:
-                event = decode(record_kind, record.key, record.value, record.headers)
+                event = decode(kind, record.key, record.value, record.headers)
             except RecordRejected as rejected:
                 self._scorer.counters.add(f"dead_letter_{rejected.reason}")
-                topic = self._topics.dead_letters(record_kind)
+                topic = self._topics.dead_letters(kind)
                 aside.append(dead_letter(record, topic, rejected, self._scorer.now_ms()))
                 continue
             if record.key not in known:  # a known account's key was checked when it was new
                 home = (murmur2(record.key) & 0x7FFFFFFF) % self._partitions
                 if home != partition:
                     self._scorer.counters.add("rekeyed")
-                    aside.append(rekeyed(record, self._topics.rekeyed, home, record_kind))
+                    aside.append(rekeyed(record, self._topics.rekeyed, home, kind))
                     continue
             entries.append(Entry(event.time_ms, record.offset, record.key, event))
         return entries, aside
@@ -131,7 +132,7 @@ class Ingest:
 
     def _new_merger(self, task: PartitionTask) -> tuple[PartitionTask, EventMerger]:
         number = task.partition.number
-        names = self._topics.inputs_by_source()
+        names = input_names(self._topics)
 
         def is_read_to_end(source: int) -> bool:
             return bool(self._consumer().is_read_to_end(TP(names[source], number)))
@@ -168,7 +169,7 @@ class Ingest:
         return applied > 0
 
     def _release(self, number: int, merger: EventMerger) -> None:
-        for source, name in enumerate(self._topics.inputs_by_source()):
+        for source, name in enumerate(input_names(self._topics)):
             if merger.buffered_records(source) < HOLD_RECORDS // 2:
                 self._consumer().release(TP(name, number))
 
@@ -182,10 +183,13 @@ class Ingest:
                 task.watermark_ms = furthest_ms
 
 
-def original_kind(record: Record) -> str:
-    """Return the topic kind that a re-keyed record came from; an unknown one is left for the decoder to refuse."""
+def input_names(topics: TopicNames) -> list[str]:
+    """List the input topics, the re-keyed one last, so that a source index finds its name."""
+    return [*topics.inputs, topics.rekeyed]
+
+
+def original_kind(record: Record) -> TopicKind:
+    """Return the topic kind that a re-keyed record came from; without one it is judged as usage, and so refused."""
     headers: Sequence[tuple[str, bytes]] = record.headers
-    for name, value in reversed(headers):
-        if name == KIND_HEADER:
-            return value.decode("ascii", "replace")
-    return ""
+    told = {value.decode("ascii", "replace") for name, value in headers if name == KIND_HEADER}
+    return next((kind for kind in TOPIC_KINDS if kind in told), TOPIC_KINDS[0])

@@ -1,6 +1,8 @@
 """What one Faust event carries here: a chunk of consecutive records of one partition.
 
-A batch is acknowledged as a whole, by whoever finished its last record. Faust's own acknowledgements are not used.
+A batch belongs to the state it was delivered for: when the partition was revoked meanwhile, even if it came back, the
+batch must not be applied, because the records before it may not have been. A batch is acknowledged as a whole, by
+whoever finished its last record. Faust's own acknowledgements are not used.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ import faust
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from agents.runtime.table import Partition
+
 Record: TypeAlias = ConsumerRecord
 
 
 class RecordBatch:
     """Consecutive records of one partition, in offset order, never empty."""
 
-    __slots__ = ("applied", "first_offset", "last_offset", "records", "tp")
+    __slots__ = ("applied", "first_offset", "last_offset", "records", "state", "tp")
 
-    def __init__(self, tp: TP, records: Sequence[Record]) -> None:
+    def __init__(self, tp: TP, records: Sequence[Record], state: Partition) -> None:
+        self.state = state
         self.tp = tp
         self.records = records
         self.first_offset: int = records[0].offset

@@ -1,9 +1,10 @@
 """How state comes back after a start or a rebalance: whole chunks of the changelog straight into the table.
 
 Faust applies one changelog record per event through a queue (5,700 records a second); its own task for that is
-switched off here. The order at the end matters: flow control is resumed before the input partitions, because resuming
-it clears the agents' queues, and a batch cleared there would never be acknowledged. An error while recovering stops
-the worker.
+switched off here. The order matters. A fetch begun before the rebalance must have ended when positions are set: its
+records are dropped, and the ones after them would be delivered. Flow control is resumed before the input partitions,
+because resuming it clears the agents' queues, and a batch cleared there would never be acknowledged. An error while
+recovering stops the worker.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class ChunkedRecovery(Recovery):
         table, tps = self.app.state_table, set(self.active_tps)
         self._set_recovery_started()
         self.signal_recovery_end.clear()
+        self.app.consumer.stop_flow()
+        await self._wait(self.app.consumer.fetch_ended())
         table.drop_partitions()
         for tp in tps:
-            table.start_partition(tp.partition)
+            table.begin_recovery(tp.partition)
         self.recovered_records = 0
         await self._seek_to_start(tps)
         if self.need_recovery():
@@ -77,9 +80,7 @@ class ChunkedRecovery(Recovery):
             self.recovery_seconds,
         )
         await self.app.on_rebalance_complete.send()
-        for partition in table.owned.values():
-            partition.hooks.recovered(partition, partition.finish_recovery())
-            await asyncio.sleep(0)
+        table.end_recovery()
         if self.app.consumer_generation_id == generation_id:
             await self._start_inputs()
 
@@ -115,8 +116,8 @@ class ChunkedRecovery(Recovery):
 
     def apply_records(self, tp: TP, records: list[Record]) -> None:
         """Apply a chunk of changelog records (called by the consumer, in offset order)."""
-        partition = self.app.state_table.partition(tp.partition)
-        if partition is None or tp not in self.active_tps or not self.in_recovery:
+        partition = self.app.state_table.recovering.get(tp.partition)
+        if partition is None:
             return
         partition.apply_changelog(records)
         self.active_offsets[tp] = max(self.active_offsets[tp], records[-1].offset)

@@ -160,6 +160,7 @@ class PartitionedTable(Table[bytes, Any]):
         super().__init__(app, **options)
         self.hooks = hooks
         self.owned: dict[int, Partition] = {}
+        self.recovering: dict[int, Partition] = {}
 
     async def on_start(self) -> None:
         """Start nothing: Faust's store stays empty, and the changelog is made by `vitals topics apply`."""
@@ -172,15 +173,22 @@ class PartitionedTable(Table[bytes, Any]):
         """Return an owned and recovered partition, or None."""
         return self.owned.get(number)
 
-    def start_partition(self, number: int) -> Partition:
-        """Begin a partition anew, empty, for recovery to fill."""
-        partition = self.owned[number] = Partition(number, self.hooks)
-        return partition
+    def begin_recovery(self, number: int) -> None:
+        """Begin a partition anew, empty and out of everybody's reach, for recovery to fill."""
+        self.recovering[number] = Partition(number, self.hooks)
+
+    def end_recovery(self) -> None:
+        """Hand every recovered partition to the application."""
+        while self.recovering:
+            number, partition = self.recovering.popitem()
+            self.owned[number] = partition
+            self.hooks.recovered(partition, partition.finish_recovery())
 
     def drop_partitions(self) -> None:
         """Let go of every partition: late work on one of them changes an orphan and is never flushed."""
         dropped = list(self.owned.values())
         self.owned = {}
+        self.recovering = {}
         for partition in dropped:
             self.hooks.revoked(partition)
 

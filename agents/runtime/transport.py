@@ -21,6 +21,7 @@ from faust.types import TP, ConsumerMessage
 
 from agents.runtime.batch import Record, RecordBatch
 from agents.runtime.producer import DurableProducer
+from service.errors import StateError
 
 FETCH_TIMEOUT_SECONDS = 1.0
 # While a partition is held back, look often whether it was released.
@@ -36,6 +37,8 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._delivered: dict[TP, deque[RecordBatch]] = {}
         self._held: set[TP] = set()
+        self._no_fetch = asyncio.Event()
+        self._no_fetch.set()
 
     # -- delivery ----------------------------------------------------------------------------------------
 
@@ -71,7 +74,10 @@ class BatchConsumer(driver.Consumer):
             chunk = [record for record in chunk if record.offset >= position]
             if not chunk:
                 return
-        batch = RecordBatch(tp, chunk)
+        state = self.app.state_table.partition(tp.partition)
+        if state is None:
+            raise StateError(f"{tp.topic}/{tp.partition} delivers records, but its state is not recovered")
+        batch = RecordBatch(tp, chunk, state)
         last = chunk[-1]
         message = ConsumerMessage(
             tp.topic,
@@ -104,7 +110,15 @@ class BatchConsumer(driver.Consumer):
             return {}, active
         if self._held:
             timeout = HELD_FETCH_TIMEOUT_SECONDS
-        return await self._getmany(active_partitions=active, timeout=timeout), active
+        self._no_fetch.clear()
+        try:
+            return await self._getmany(active_partitions=active, timeout=timeout), active
+        finally:
+            self._no_fetch.set()
+
+    async def fetch_ended(self) -> None:
+        """Wait until no fetch is under way; with the flow stopped none begins after that."""
+        await self._no_fetch.wait()
 
     def hold(self, tp: TP) -> None:
         """Fetch nothing more from a partition until `release`: its reader has enough to go on with."""

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from agents.merge import IDLE_SECONDS, LAGGING_SECONDS, Entry, EventMerger
 from agents.runtime.batch import RecordBatch
+from agents.runtime.table import Partition
 from service.scoring.events import Usage
+from tests.agents.test_table import CountHooks
 
 
 def make_batch(source: int, times: list[int]) -> tuple[RecordBatch, list[Entry]]:
@@ -21,7 +23,7 @@ def make_batch(source: int, times: list[int]) -> tuple[RecordBatch, list[Entry]]
         Entry(time_ms, offset, b"a", Usage("a", str(offset), time_ms, "login", "u"))
         for offset, time_ms in enumerate(times)
     ]
-    return RecordBatch(TP(f"topic-{source}", 0), records), entries
+    return RecordBatch(TP(f"topic-{source}", 0), records, Partition(0, CountHooks())), entries
 
 
 def drain(merger: EventMerger, now_seconds: float) -> list[tuple[int, int]]:
