@@ -6,10 +6,10 @@ scheduled (a ticket's solution, a second try of a payment) and a noisy account's
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
 
+from schemas.times import time_text
 from service.simulation.behaviour import decline, mood, ticket_chance, usage_level
 from service.simulation.profile import Profile, User
 
@@ -77,7 +77,7 @@ class SimulatedAccount:
                 "currency": CURRENCY,
                 "owner": profile.owner,
                 "stage": "onboarding" if age_days < ONBOARDING_DAYS else "active",
-                "renewal": rfc3339((self._start_day + profile.renewal_day) * DAY_MS),
+                "renewal": time_text((self._start_day + profile.renewal_day) * DAY_MS),
                 "key_users": profile.key_users,
             }
             self._add(rng.random() * MINUTE_MS, "account_updated", record)
@@ -137,7 +137,7 @@ class SimulatedAccount:
         if rng.random() < (0.85 if dying else 0.03):
             self._add(at_ms, "payment_failed", invoice)
             if dying:
-                due = rfc3339(self._day_ms + 7 * DAY_MS)
+                due = time_text(self._day_ms + 7 * DAY_MS)
                 self._schedule(day + 8, "invoice_overdue", {**invoice, "due": due})
             else:
                 self._schedule(day + rng.randint(1, 4), "invoice_paid", invoice)
@@ -198,9 +198,3 @@ class SimulatedAccount:
 
 def _office_hour(rng: Random) -> float:
     return rng.uniform(8, 18) * HOUR_MS
-
-
-def rfc3339(time_ms: int) -> str:
-    """Write an instant the way it stands on the wire: UTC, milliseconds, `Z`."""
-    instant = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,34 +10,19 @@ from datetime import date, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
-import orjson
-
-from service.simulation.account import DAY_MS, Draft, SimulatedAccount, rfc3339
+from schemas.catalogue import INPUTS, InputKind
+from schemas.codec import encode_input
+from service.simulation.account import DAY_MS, Draft, SimulatedAccount
 from service.simulation.behaviour import EPOCH
 from service.simulation.profile import draw_profile
 
 DEFAULT_START_DAY = (date(2025, 1, 1) - EPOCH).days
-SOURCES = {
+SOURCES: dict[InputKind, str] = {
     "usage": "sim/product",
     "payment": "sim/billing",
     "ticket": "sim/helpdesk",
     "survey": "sim/survey",
     "account": "sim/crm",
-}
-KIND_OF_TYPE = {
-    "login": "usage",
-    "feature_used": "usage",
-    "session": "usage",
-    "invoice_paid": "payment",
-    "payment_failed": "payment",
-    "invoice_overdue": "payment",
-    "subscription_changed": "payment",
-    "purchase": "payment",
-    "ticket_opened": "ticket",
-    "ticket_updated": "ticket",
-    "ticket_solved": "ticket",
-    "survey_answered": "survey",
-    "account_updated": "account",
 }
 
 
@@ -45,7 +30,7 @@ class TimedLine(NamedTuple):
     """One simulated event, encoded as structured-mode CloudEvents JSON without the line's end."""
 
     time_ms: int
-    kind: str
+    kind: InputKind
     account: str
     value: bytes
 
@@ -73,18 +58,11 @@ class Simulation:
 
     def _encode(self, draft: Draft) -> TimedLine:
         time_ms, account_index, number, short_type, data = draft
-        kind = KIND_OF_TYPE[short_type]
+        kind = INPUTS[short_type].kind
         account = self._accounts[account_index].profile.account
-        value = orjson.dumps(
-            {
-                "specversion": "1.0",
-                "id": f"{account}-{time_ms // DAY_MS - self.start_day}-{number}",
-                "source": SOURCES[kind],
-                "type": f"io.vitals.{short_type}.v1",
-                "subject": account,
-                "time": rfc3339(time_ms),
-                "data": data,
-            }
+        event_id = f"{account}-{time_ms // DAY_MS - self.start_day}-{number}"
+        value = encode_input(
+            short_type, data, event_id=event_id, source=SOURCES[kind], account=account, time_ms=time_ms
         )
         return TimedLine(time_ms, kind, account, value)
 

@@ -1,0 +1,127 @@
+"""Files of events, for `publish` and `replay` alike: NDJSON of CloudEvents, or CSV rows turned into CloudEvents.
+
+One reader, one set of refusals and the same bytes for both, so that what is replayed is what would be published. A
+bad line is refused by number and reading goes on; what cannot be read at all raises InputError. Reading is lazy and
+memory is bounded. How a CSV row becomes an event is in `service.csv_events`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from schemas.catalogue import InputKind
+from service.csv_events import CsvMapping, bounded_lines, csv_values
+from service.errors import InputError, RecordRejected
+from service.ingest import Decoder
+from service.scoring.events import AccountUpdate, Event, Payment, Survey, Ticket, Usage
+
+STDIN = "-"
+GZIP_MAGIC = b"\x1f\x8b"
+POSITION_LINES = 256
+KIND_OF_EVENT: dict[type[Event], InputKind] = {
+    Usage: "usage",
+    Payment: "payment",
+    Ticket: "ticket",
+    Survey: "survey",
+    AccountUpdate: "account",
+}
+
+
+class FileEvent(NamedTuple):
+    """One line that holds an event: `value` is what Kafka gets, `event` what the core understands of it."""
+
+    kind: InputKind
+    value: bytes
+    event: Event
+
+
+class RefusedLine(NamedTuple):
+    """One line that holds none; `reason` is from the closed list of dead-letter reasons."""
+
+    file: str
+    line: int
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}: {self.detail}"
+
+
+class InputFile:
+    """One file; `events` reads it once, `bytes_read` of `total_bytes` (None: not known) tell how far it is.
+
+    `kind` refuses events of other kinds; `mapping` makes events of CSV rows; `strict` ends at the first bad line.
+    """
+
+    def __init__(
+        self, path: str, *, kind: InputKind | None = None, mapping: CsvMapping | None = None, strict: bool = False
+    ) -> None:
+        self.path = path
+        self.total_bytes: int | None = None
+        self._kind = kind
+        self._strict = strict
+        self.bytes_read = 0
+        if path != STDIN:
+            if not Path(path).is_file():
+                raise InputError(f"{path} is not a file; name an NDJSON or CSV file, or - for standard input")
+            self.total_bytes = Path(path).stat().st_size
+        is_csv = mapping is not None or path.removesuffix(".gz").endswith(".csv")
+        self._mapping = (mapping or CsvMapping({}, {})) if is_csv else None
+        if self._mapping is not None:
+            self._mapping.check(path, kind)
+
+    def events(self, decoder: Decoder, refuse: Callable[[RefusedLine], None]) -> Iterator[FileEvent]:
+        """Yield the file's events in order; raises InputError when it cannot be read, or at a bad line if strict."""
+        with self._open() as (raw, stream):
+            for line, value in self._values(stream):
+                if not line % POSITION_LINES and self.total_bytes is not None:
+                    self.bytes_read = raw.tell()
+                try:
+                    if isinstance(value, RecordRejected):
+                        raise value
+                    event = decoder.decode_value(self._kind, value)
+                except RecordRejected as rejected:
+                    self._refuse(RefusedLine(self.path, line, rejected.reason, rejected.detail), refuse)
+                else:
+                    yield FileEvent(KIND_OF_EVENT[type(event)], value, event)
+
+    def _values(self, stream: BufferedReader) -> Iterator[tuple[int, bytes | RecordRejected]]:
+        if self._mapping is not None:
+            return csv_values(self.path, stream, self._mapping)
+        return ((line, value) for line, value in bounded_lines(stream) if value)
+
+    def _refuse(self, refused: RefusedLine, refuse: Callable[[RefusedLine], None]) -> None:
+        if self._strict:
+            raise InputError(f"{refused}; correct the line, or leave out --strict to pass over such lines")
+        refuse(refused)
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[BinaryIO, BufferedReader]]:
+        """Open the file (raw, and unpacked if its first bytes say so); what goes wrong with it becomes InputError."""
+        try:
+            if self.path == STDIN:
+                with _unpacked(cast("BufferedReader", sys.stdin.buffer)) as stream:
+                    yield sys.stdin.buffer, stream
+            else:
+                with Path(self.path).open("rb", buffering=0) as raw, _unpacked(BufferedReader(raw)) as stream:
+                    yield raw, stream
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise InputError(f"{self.path} is damaged ({error}); make or fetch the file again") from None
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def _unpacked(stream: BufferedReader) -> Iterator[BufferedReader]:
+    if stream.peek(2)[:2] != GZIP_MAGIC:
+        yield stream
+        return
+    with gzip.open(stream) as unpacked:
+        yield cast("BufferedReader", unpacked)

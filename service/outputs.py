@@ -1,0 +1,25 @@
+"""Views of the core as the messages that leave: the one place where scores and alerts get their bytes.
+
+Worker and replay both write through here, so that the same view is the same message.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.codec import encode_alert, encode_score
+from schemas.envelope import STRUCTURED_HEADERS
+from service.scoring.views import Alert, ScoreView
+
+OUTPUT_SOURCE: Final = "vitals"
+CLOUD_EVENT_HEADERS: Final = STRUCTURED_HEADERS
+
+
+def score_message(view: ScoreView) -> bytes:
+    """Write the score event of a view."""
+    return encode_score(view, source=OUTPUT_SOURCE)
+
+
+def alert_message(alert: Alert) -> bytes:
+    """Write the alert event of an alert; the event's id is the alert's."""
+    return encode_alert(alert, source=OUTPUT_SOURCE)
