@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.adapters.topic_admin import describe_partitions, ensure_topics
 from service.ingest import Decoder
 from service.scoring.model import Model
-from service.topic_catalogue import TopicNames
+from service.topic_catalogue import TopicNames, topic_specs
 
 from agents.ingest import Ingest, input_names
 from agents.runtime.app import RuntimeApp, RuntimeOptions
@@ -37,8 +37,7 @@ async def check_topics(bootstrap: str, topics: TopicNames) -> int:
     number.
     """
     await ensure_topics(bootstrap, topics)
-    counts = await describe_partitions(bootstrap, topics.worker_topics())
-    return common_partitions(counts)
+    return common_partitions(await describe_partitions(bootstrap, [spec.name for spec in topic_specs(topics)]))
 
 
 def common_partitions(counts: Mapping[str, int | None]) -> int:

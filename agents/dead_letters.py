@@ -10,33 +10,31 @@ from importlib.metadata import version
 
 from agents.runtime.batch import Record
 from agents.runtime.producer import OutRecord
+from schemas.outputs import DeadLetter
 from service.errors import RecordRejected
 
-APP_VERSION = version("vitals").encode()
+APP_VERSION = version("vitals")
 KIND_HEADER = "vitals.kind"
 
 
 def dead_letter(record: Record, topic: str, rejected: RecordRejected, now_ms: int) -> OutRecord:
     """Make the dead letter of a rejected record."""
-    added = (
-        ("dlq.reason", rejected.reason.encode()),
-        ("dlq.detail", rejected.detail.encode()),
-        ("dlq.topic", record.topic.encode()),
-        ("dlq.partition", str(record.partition).encode()),
-        ("dlq.offset", str(record.offset).encode()),
-        ("dlq.failed_at_ms", str(now_ms).encode()),
-        ("dlq.app_version", APP_VERSION),
+    told = DeadLetter.model_validate(
+        {
+            "reason": rejected.reason,
+            "detail": rejected.detail,
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "failed_at": now_ms,
+            "app_version": APP_VERSION,
+        }
     )
-    return OutRecord(topic, record.partition, record.key, record.value, (*record.headers, *added), record.timestamp)
+    headers = (*record.headers, *told.to_headers())
+    return OutRecord(topic, record.partition, record.key, record.value, headers, record.timestamp)
 
 
 def rekeyed(record: Record, topic: str, partition: int, kind: str) -> OutRecord:
     """Make the copy of a record for the partition that its key hashes to."""
-    return OutRecord(
-        topic,
-        partition,
-        record.key,
-        record.value,
-        (*record.headers, (KIND_HEADER, kind.encode())),
-        record.timestamp,
-    )
+    headers = (*record.headers, (KIND_HEADER, kind.encode()))
+    return OutRecord(topic, partition, record.key, record.value, headers, record.timestamp)

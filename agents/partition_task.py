@@ -22,7 +22,7 @@ from service.scoring.events import Event
 class PartitionTask:
     """State, due heap and watermark of one partition. Heap entries are hints, checked against the account."""
 
-    __slots__ = ("due", "due_scores", "model", "partition", "urgent", "watermark_ms")
+    __slots__ = ("due", "due_scores", "model", "partition", "publishing_seq", "urgent", "watermark_ms")
 
     def __init__(self, partition: Partition, model: Model) -> None:
         self.partition = partition
@@ -30,6 +30,7 @@ class PartitionTask:
         self.due: list[tuple[int, bytes]] = []
         self.due_scores: set[bytes] = set()
         self.urgent: set[bytes] = set()
+        self.publishing_seq: dict[bytes, int] = {}
         self.watermark_ms = 0
 
     def take_over(self, unpublished: list[bytes]) -> None:

@@ -74,6 +74,8 @@ class Scorer:
         """Make the alerts not yet acknowledged, and the score when it is due."""
         task = self.tasks[partition.number]
         topic = self.topics.alerts
+        if value.unsent:
+            task.publishing_seq[key] = value.unsent[-1].seq
         made = [
             OutRecord(topic, partition.number, key, alert_message(alert), CLOUD_EVENT_HEADERS) for alert in value.unsent
         ]
@@ -85,9 +87,12 @@ class Scorer:
 
     def published(self, partition: Partition, key: bytes, value: AccountState, outputs: list[OutRecord]) -> None:
         """Take the acknowledged alerts off the state; the next flush stores that."""
+        task = self.tasks.get(partition.number)
+        if task is None or task.partition is not partition:
+            return  # revoked meanwhile: its next owner publishes again, with the same ids
         alerts = sum(output.topic == self.topics.alerts for output in outputs)
         if alerts:
-            mark_sent(value, alerts)
+            mark_sent(value, task.publishing_seq.pop(key))
             partition.dirty.add(key)
             self.counters.add("alerts", alerts)
         self.counters.add("scores", len(outputs) - alerts)

@@ -54,7 +54,7 @@ def run_worker(settings: Settings, **deps: Any) -> int:
     bootstrap = resolve_bootstrap(settings)
 
     async def run() -> int:
-        partitions = await check_topics(bootstrap, TopicNames.of(settings))
+        partitions = await check_topics(bootstrap, TopicNames.from_settings(settings))
         made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, **deps)
         return await run_app(lambda: build_app(settings, made))
 
