@@ -41,11 +41,12 @@ def apply_record(  # noqa: PLR0917  # one call per record: keywords cost time on
 
 def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
     """Let time pass to the event, then apply it; returns bits of `effects`."""
-    clock_ms = max(state.clock_ms, as_of_ms, event.time_ms)
+    clock_ms = max(as_of_ms, event.time_ms)
     effects = CHANGED
-    if state.next_due_ms is not None and state.next_due_ms <= clock_ms:
+    due_ms = state.next_due_ms
+    if due_ms is not None and due_ms <= clock_ms:
         effects |= advance(state, clock_ms, model)
-    outdated = _load_outputs(state, model)
+    outdated = state.outputs_model is not model and _load_outputs(state, model)
     state.revision += 1
     new_day = _move_clock(state, clock_ms)
     if not remember(state, event.event_id):
@@ -97,7 +98,7 @@ def mark_sent(state: AccountState, seq: int) -> int:
 
 
 def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
-    outdated = _load_outputs(state, model)
+    outdated = state.outputs_model is not model and _load_outputs(state, model)
     state.revision += 1
     effects = CHANGED
     new_day = _move_clock(state, as_of_ms)
@@ -130,8 +131,11 @@ def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> in
 
 def _move_clock(state: AccountState, clock_ms: int) -> bool:
     """Move the clock, never back, and the ring with it; True when the ring came to a new day."""
-    state.clock_ms = max(state.clock_ms, clock_ms)
-    day = state.clock_ms // DAY_MS
+    if clock_ms > state.clock_ms:
+        state.clock_ms = clock_ms
+    else:
+        clock_ms = state.clock_ms
+    day = clock_ms // DAY_MS
     if day <= state.day or state.is_churned:
         return False
     roll_days(state, day)
@@ -148,9 +152,7 @@ def _set_next_due(state: AccountState, model: Model) -> None:
 
 
 def _load_outputs(state: AccountState, model: Model) -> bool:
-    """Fill the cache of factor outputs; True when they give another score than the state carries (a new model)."""
-    if state.outputs_model is model:
-        return False
+    """Fill the cache of outputs; True when a new model gives another score than the state carries."""
     state.outputs = array("d", [ABSENT] * len(model.factors))
     state.outputs_model = model
     _compute_outputs(state, model, ALL_SIGNAL_PARTS)
@@ -172,17 +174,14 @@ def _compute_outputs(state: AccountState, model: Model, parts: int) -> bool:
 
 def score_outputs(outputs: array[float], model: Model) -> tuple[float | None, float]:
     """Add up the score and the coverage of these factor outputs: contributions summed in the model's order."""
-    present = 0.0
+    present = total = 0.0
     for weight, output in zip(model.weights, outputs, strict=True):
         if output >= 0.0:
             present += weight
+            total += weight * output
     if present == 0.0:
         return None, 0.0
-    score = 0.0
-    for weight, output in zip(model.weights, outputs, strict=True):
-        if output >= 0.0:
-            score += weight * output / present
-    score = min(score, OUTPUT_MAX)  # the sum may pass the end of the scale by a rounding error
+    score = min(total / present, OUTPUT_MAX)  # the quotient may pass the end of the scale by a rounding error
     if not 0.0 <= score <= OUTPUT_MAX:  # also refuses NaN; checked always, because a wrong score must never leave
         raise AssertionError(f"score out of bounds: {score}")
     return score, present / model.total_weight
@@ -196,13 +195,14 @@ def _settle(state: AccountState, model: Model) -> int:
     state.band = next_band(previous, state.score, state.coverage, model)
     if state.band == previous:
         return SCORED
-    kind = alert_kind(previous, state.band, state.alarm)
-    if kind is None or state.score is None:
-        if not state.baseline:
-            state.baseline = make_baseline(state, model)
+    if state.score is None or state.band == "unknown":
         return SCORED
-    state.seq += 1
-    state.alarm = state.band
-    state.unsent = (*state.unsent, make_alert(state, state.score, kind, previous, model))
+    effects = SCORED
+    kind = alert_kind(previous, state.band, state.alarm)
+    if kind is not None:
+        state.seq += 1
+        state.alarm = state.band
+        state.unsent = (*state.unsent, make_alert(state, state.score, kind, previous, model))
+        effects |= ALERTED
     state.baseline = make_baseline(state, model)
-    return SCORED | ALERTED
+    return effects

@@ -1,4 +1,4 @@
-"""Why a score is what it is, and what changed since the account's last alert, in points and in words.
+"""Why a score is what it is, and what changed since the account's last change of band, in points and in words.
 
 Reads the state, never changes it. `weight` here is the share a factor has among those with data, so that
 `contribution = weight * output`, the contributions add up to the score, and `points_lost` to the rest of the 100.

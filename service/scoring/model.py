@@ -31,14 +31,16 @@ class Curve:
     def at(self, x: float) -> float:
         """Give the output for the value `x`, within 0..100."""
         xs, ys = self.xs, self.ys
+        if x >= self.last_x:
+            return ys[-1]
         right = bisect_right(xs, x)
         if right == 0:
             return ys[0]
-        if right == len(xs):
-            return ys[-1]
         x0, y0 = xs[right - 1], ys[right - 1]
         y = y0 + (ys[right] - y0) * ((x - x0) / (xs[right] - x0))
-        return min(OUTPUT_MAX, max(0.0, y))
+        if 0.0 <= y <= OUTPUT_MAX:
+            return y
+        return 0.0 if y < 0.0 else OUTPUT_MAX  # rounding passed the end of the scale
 
 
 @dataclass(frozen=True, slots=True)

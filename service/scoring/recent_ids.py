@@ -19,24 +19,26 @@ _FULL_BYTES: Final = GENERATION_IDS * HASH_BYTES
 def remember(state: AccountState, event_id: str) -> bool:
     """Note the id at the account's clock; False when it is known already."""
     mark = blake2b(event_id.encode(), digest_size=HASH_BYTES).digest()
-    if _holds(state.recent_new, mark) or _holds(state.recent_old, mark):
+    recent = state.recent_new
+    if (mark in recent and _holds(recent, mark)) or (mark in state.recent_old and _holds(state.recent_old, mark)):
         return False
-    if not state.recent_new:
+    if not recent:
         state.recent_began_ms = state.clock_ms
         state.recent_new = mark
         return True
     age_ms = state.clock_ms - state.recent_began_ms
-    if age_ms >= HOUR_MS or len(state.recent_new) >= _FULL_BYTES:
+    if age_ms >= HOUR_MS or len(recent) >= _FULL_BYTES:
         # Ids join a generation within its first hour: two hours after its start all of them are out of the window.
-        state.recent_old = b"" if age_ms >= 2 * HOUR_MS else state.recent_new
+        state.recent_old = b"" if age_ms >= 2 * HOUR_MS else recent
         state.recent_new = mark
         state.recent_began_ms = state.clock_ms
     else:
-        state.recent_new += mark
+        state.recent_new = recent + mark
     return True
 
 
 def _holds(marks: bytes, mark: bytes) -> bool:
+    """Tell whether one of `marks` is `mark`; the same bytes across the border of two marks are not."""
     at = marks.find(mark)
     while at > 0 and at % HASH_BYTES:
         at = marks.find(mark, at + 1)

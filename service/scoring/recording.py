@@ -32,7 +32,7 @@ _BYTE_MAX: Final = 255
 def record(state: AccountState, event: Event) -> int:
     """Add one event to the aggregates; returns the PART_* bits it touched."""
     if isinstance(event, Usage):
-        return record_usage(state, event)
+        return _record_usage(state, event)
     if isinstance(event, Payment):
         return _record_payment(state, event)
     if isinstance(event, Ticket):
@@ -42,28 +42,33 @@ def record(state: AccountState, event: Event) -> int:
     return _record_account(state, event)
 
 
-def record_usage(state: AccountState, event: Usage) -> int:
+def _record_usage(state: AccountState, event: Usage) -> int:
     """Count a login in its own day and mark that day as active."""
     time_ms = event.time_ms
     day = time_ms // DAY_MS
     age_days = state.day - day
-    state.active_mask |= 1 << age_days
-    state.last_usage_ms = max(state.last_usage_ms, time_ms)
-    if state.first_usage_day == NEVER or day < state.first_usage_day:
-        state.first_usage_day = day
+    touched = 0
+    if time_ms > state.last_usage_ms:  # noqa: PLR1730  # a call of max() on the hottest path costs more
+        state.last_usage_ms = time_ms
+    if not state.active_mask >> age_days & 1:  # else the day is known, and signals of usage read whole days
+        state.active_mask |= 1 << age_days
+        if state.first_usage_day == NEVER or day < state.first_usage_day:
+            state.first_usage_day = day
+        touched = PART_USAGE
     if event.action != "login":
-        return PART_USAGE
+        return touched
+    logins = state.logins
     index = day % RING_DAYS
-    if state.logins[index] == _BYTE_MAX and state.logins.typecode == "B":
-        state.logins = array("I", state.logins)
-    state.logins[index] += 1
+    if logins[index] == _BYTE_MAX and logins.typecode == "B":
+        state.logins = logins = array("I", logins)
+    logins[index] += 1
     if age_days < WINDOW_DAYS:
         state.recent_logins += 1
     elif age_days < 2 * WINDOW_DAYS:
         state.previous_logins += 1
-    if state.first_login_day == NEVER or day < state.first_login_day:
+    if day < state.first_login_day or state.first_login_day == NEVER:
         state.first_login_day = day
-    return PART_LOGINS | PART_USAGE
+    return touched | PART_LOGINS
 
 
 def _record_payment(state: AccountState, event: Payment) -> int:

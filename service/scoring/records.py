@@ -74,16 +74,31 @@ class TicketRecord:
                 self.sentiment, self.sentiment_ms = event.sentiment, time_ms
 
     def to_row(self) -> list[Any]:
-        """Every field in the order of `__slots__`."""
-        return [getattr(self, name) for name in self.__slots__]
+        """List every fact; times as milliseconds before `last_ms`, because most are equal to it."""
+        last = self.last_ms
+        return [
+            last,
+            self.status,
+            last - self.status_ms,
+            self.severity,
+            last - self.severity_ms,
+            self.tags,
+            last - self.tags_ms,
+            self.sentiment,
+            last - self.sentiment_ms,
+        ]
 
     @classmethod
     def from_row(cls, row: list[Any]) -> TicketRecord:
         """Rebuild from what `to_row` gave, with JSON lists for tuples."""
         record = cls()
-        for name, value in zip(cls.__slots__, row, strict=True):
-            setattr(record, name, value)
-        record.tags = tuple(intern(tag) for tag in record.tags)
+        last, record.status, status, record.severity, severity, tags, tagged, record.sentiment, felt = row
+        record.last_ms = last
+        record.status_ms = last - status if status else last
+        record.severity_ms = last - severity if severity else last
+        record.tags = tuple(map(intern, tags))
+        record.tags_ms = last - tagged if tagged else last
+        record.sentiment_ms = last - felt if felt else last
         return record
 
     def __eq__(self, other: object) -> bool:
@@ -160,18 +175,22 @@ class Attributes:
         return changed
 
     def to_row(self) -> list[Any]:
-        """List the values, then their times."""
-        return [*(getattr(self, field) for field in self.FIELDS), self.times.tolist()]
+        """List the values, the latest time, and the milliseconds before it of each value's own (null = never)."""
+        latest = max(self.times)
+        ages = [None if time_ms == NEVER else latest - time_ms for time_ms in self.times]
+        return [*(getattr(self, field) for field in self.FIELDS), latest, ages]
 
     @classmethod
     def from_row(cls, row: list[Any]) -> Attributes:
         """Rebuild from what `to_row` gave, with JSON lists for tuples."""
         attributes = cls()
-        for field, value in zip(cls.FIELDS, row, strict=False):
-            setattr(attributes, field, intern(value) if field in cls.SHARED and value is not None else value)
+        *values, latest, ages = row
+        for field, value in zip(cls.FIELDS, values, strict=True):
+            if value is not None:
+                setattr(attributes, field, intern(value) if field in cls.SHARED else value)
         if attributes.key_users is not None:
             attributes.key_users = tuple(attributes.key_users)
-        attributes.times = array("q", row[-1])
+        attributes.times = array("q", [NEVER if age is None else latest - age for age in ages])
         return attributes
 
     def __eq__(self, other: object) -> bool:

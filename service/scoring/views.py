@@ -48,10 +48,10 @@ class ScoreView:
 
 @dataclass(slots=True, frozen=True)
 class FactorChange:
-    """One factor now and before (at the last alert, or at the first banded score when there was none).
+    """One factor now and before: when the account came to its previous band.
 
     `None` on one side: no data then, so the contribution of that side is 0. `points_change` is None when
-    there is nothing to compare with: the first banded score, or a baseline of another model.
+    there is nothing to compare with: the account had no band yet, or its baseline is of another model.
     """
 
     name: str
