@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
-from service.scoring.engine import mark_sent, score_view
+from service.scoring.engine import mark_sent
+from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.state_codec import decode, encode
 from service.topic_catalogue import TopicNames
