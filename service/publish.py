@@ -72,8 +72,8 @@ async def publish_events(
         return await publisher.publish(_ReadAhead(events), stop or asyncio.Event(), progress)
     except KafkaError as error:
         raise DependencyError(
-            f"Kafka at {bootstrap} did not take a batch: {error}; publish again: events that arrived keep their ids and "
-            "are dropped as duplicates"
+            f"Kafka at {bootstrap} did not take a batch: {error}; publish again: what arrived before is dropped as "
+            "duplicate, as its ids are the same"
         ) from error
     finally:
         await producer.stop()
@@ -176,7 +176,7 @@ class _ReadAhead:
                     self._stopped.wait(IDLE_SECONDS / 4)
                 if self._stopped.is_set():
                     return
-        except Exception as error:  # noqa: BLE001 - it is raised where the events are taken
+        except Exception as error:  # raised where the events are taken
             self._error = error
         finally:
             self._ended.set()

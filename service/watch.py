@@ -1,0 +1,143 @@
+"""Follows an output topic without a consumer group: nothing is committed, so watching disturbs nobody.
+
+What comes is only read and put into words here; how it is shown is the command's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.codec import read_alert, read_score
+from schemas.outputs import DeadLetter
+from schemas.times import time_text
+from service.adapters.topic_admin import describe_partitions
+from service.errors import DependencyError
+from service.topic_catalogue import TOPIC_KINDS, TopicNames
+
+Watched = Literal["scores", "alerts", "dlq"]
+POLL_MS = 200
+
+
+class ConsumedRecord(Protocol):
+    """What is used of aiokafka's record."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedMessage:
+    """One message in words; `state` is its band, alert kind or reason. Texts are as they came, not yet escaped."""
+
+    time_ms: int
+    subject: str
+    state: str
+    figure: str
+    sentence: str
+    as_json: dict[str, Any]
+
+
+def watched_topics(what: Watched, names: TopicNames) -> list[str]:
+    """Return the topics behind a word of the command line."""
+    if what == "dlq":
+        return [names.dead_letters(kind) for kind in TOPIC_KINDS]
+    return [names.scores if what == "scores" else names.alerts]
+
+
+async def follow(
+    bootstrap: str, topics: Sequence[str], *, from_start: bool, stop: asyncio.Event, seconds: float | None = None
+) -> AsyncGenerator[ConsumedRecord, None]:
+    """Yield the topics' records as they come, from now or from their start, until `stop` or for so many seconds.
+
+    Raises DependencyError for a topic that does not exist and for brokers that do not answer.
+    """
+    counts = await describe_partitions(bootstrap, topics)
+    if missing := [name for name, count in counts.items() if not count]:
+        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    deadline = None if seconds is None else time.monotonic() + seconds
+    try:
+        await consumer.start()
+        partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count or 0)]
+        consumer.assign(partitions)
+        await (consumer.seek_to_beginning(*partitions) if from_start else consumer.seek_to_end(*partitions))
+        while not stop.is_set() and (deadline is None or time.monotonic() < deadline):
+            for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+                for record in records:
+                    yield record
+    except KafkaError as error:
+        raise DependencyError(f"Kafka at {bootstrap}: {error}; see `vitals kafka status`") from error
+    finally:
+        await consumer.stop()
+
+
+def describe(what: Watched, record: ConsumedRecord) -> WatchedMessage:
+    """Put one record into words; one that cannot be read is described as such, never raised."""
+    readers: dict[Watched, Callable[[ConsumedRecord], WatchedMessage]] = {
+        "scores": _score,
+        "alerts": _alert,
+        "dlq": _dead_letter,
+    }
+    try:
+        return readers[what](record)
+    except ValueError:
+        place = f"{record.topic}/{record.partition}/{record.offset}"
+        unread = {"unreadable": place, "size": len(record.value or b"")}
+        return WatchedMessage(record.timestamp, _text(record.key), "unreadable", "", f"not what {what} hold", unread)
+
+
+def _score(record: ConsumedRecord) -> WatchedMessage:
+    value = record.value or b""
+    data = read_score(value).data
+    worst = max(data.factors, key=lambda factor: factor.points_lost, default=None)
+    sentence = worst.sentence if worst is not None else "no data yet"
+    return WatchedMessage(data.as_of_ms, data.account, data.band, _points(data.score), sentence, orjson.loads(value))
+
+
+def _alert(record: ConsumedRecord) -> WatchedMessage:
+    value = record.value or b""
+    data = read_alert(value).data
+    return WatchedMessage(
+        data.as_of_ms, data.account, data.kind, _points(data.score), data.sentence, orjson.loads(value)
+    )
+
+
+def _dead_letter(record: ConsumedRecord) -> WatchedMessage:
+    letter = DeadLetter.from_headers(record.headers)
+    value = record.value or b""
+    place = f"{letter.topic}/{letter.partition}/{letter.offset}"
+    as_json = {
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "failed_at": time_text(letter.failed_at_ms),
+        "app_version": letter.app_version,
+        "key": _text(record.key),
+        "size": len(value),
+        "value_base64": base64.b64encode(value).decode(),
+    }
+    return WatchedMessage(letter.failed_at_ms, place, letter.reason, f"{len(value)} B", letter.detail, as_json)
+
+
+def _points(score: float | None) -> str:
+    return "-" if score is None else f"{score:.1f}"
+
+
+def _text(key: bytes | None) -> str:
+    return (key or b"").decode("utf-8", "backslashreplace")
