@@ -1,7 +1,7 @@
 """A real Apache Kafka cluster on this machine, started, found again and stopped by Vitals itself.
 
 All of it lives in `<home>/kafka`: `state.json` says which processes and ports it has, `broker-N/` holds the data,
-`broker-N.log` what the broker says. Nothing here knows about topics. Calls block: from a coroutine use `asyncio.to_thread`.
+`broker-N.log` what the broker says. Nothing here knows about topics. Calls block: coroutines use `asyncio.to_thread`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
-import os
 import random
 import shutil
 import signal
@@ -35,7 +34,7 @@ DEFAULT_PORT = 29092
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 15.0
 MIN_FREE_BYTES = 512 * 1024 * 1024
-# Below the range that systems give to outgoing connections: the port of a killed broker stays free until it is started again.
+# Below the range that systems give to outgoing connections: the port of a killed broker stays free for its restart.
 FREE_PORTS = range(20_000, 29_000)
 
 
@@ -82,8 +81,8 @@ class EmbeddedKafka:
     def __init__(self, home: Path, brokers: int | None = None, port: int | None = None) -> None:
         """Name the cluster; nothing is touched yet.
 
-        `brokers`: None takes as many as the data was made for, else 1. `port` is the first broker's, the others follow it;
-        None takes that of the last start, else 29092; 0 takes any that is free.
+        `brokers`: None takes as many as the data was made for, else 1. `port` is the first broker's, the others
+        follow it; None takes that of the last start, else 29092; 0 takes any that is free.
         """
         self.data = Path(home).absolute() / "kafka"
         self._brokers = brokers
@@ -92,7 +91,7 @@ class EmbeddedKafka:
     @property
     def bootstrap(self) -> str:
         """The addresses of all brokers; DependencyError if the cluster was never started."""
-        return self.status().bootstrap or _raise_never_started(self.data)
+        return ",".join(f"127.0.0.1:{broker.port}" for broker in self._stored().brokers)
 
     def status(self) -> ClusterStatus:
         """Look at the processes; says nothing about whether they answer."""
@@ -110,14 +109,11 @@ class EmbeddedKafka:
     def start(self) -> bool:
         """Start the brokers that do not run and wait until all answer; False if nothing had to be done.
 
-        Raises ConfigError when the running cluster or its data is not what is asked for, DependencyError when the broker cannot run.
+        Raises ConfigError when the running cluster or its data is not what is asked for, DependencyError when a broker
+        cannot run.
         """
-        try:
-            self.data.mkdir(parents=True, exist_ok=True)
-            with self._only_one():
-                return self._start()
-        except OSError as error:
-            raise DependencyError(f"the broker's data directory {self.data} cannot be used: {error.strerror or error}") from error
+        with self._only_one():
+            return self._start()
 
     def stop(self) -> bool:
         """Stop all brokers, by force after 15 s; False if none ran. The data stays."""
@@ -163,7 +159,8 @@ class EmbeddedKafka:
         free = shutil.disk_usage(self.data).free
         if free < MIN_FREE_BYTES:
             raise DependencyError(
-                f"{self.data} has {free >> 20} MiB free, the broker wants {MIN_FREE_BYTES >> 20}: make room or set VITALS_HOME"
+                f"{self.data} has {free >> 20} MiB free, the broker wants {MIN_FREE_BYTES >> 20}: "
+                "make room, or name another directory with --data"
             )
         cluster = self._layout(cluster)
         self._spawn(cluster, cluster.brokers)
@@ -175,7 +172,8 @@ class EmbeddedKafka:
             raise ConfigError(f"it already runs at port {first}, not {self._port}: run `vitals kafka down` first")
         if self._brokers not in {None, len(cluster.brokers)}:
             raise ConfigError(
-                f"it already runs with {len(cluster.brokers)} broker(s), not {self._brokers}: run `vitals kafka down` first"
+                f"it already runs with {len(cluster.brokers)} broker(s), not {self._brokers}: "
+                "run `vitals kafka down` first"
             )
 
     def _layout(self, last: ClusterState | None) -> ClusterState:
@@ -191,14 +189,16 @@ class EmbeddedKafka:
         for port in ports:
             if not _is_free(port):
                 raise DependencyError(
-                    f"port 127.0.0.1:{port} is taken by another process: stop it, or choose another with --port (0: any free one)"
+                    f"port 127.0.0.1:{port} is taken by another process: stop it, or choose another with --port "
+                    "(0 takes any free one)"
                 )
         controller_ports = _free_ports(count, taken=ports)
         return ClusterState(
             cluster_id=last.cluster_id if last else _new_cluster_id(),
             kafka_version=kafka_version(),
             brokers=[
-                BrokerState(node_id=index + 1, port=ports[index], controller_port=controller_ports[index]) for index in range(count)
+                BrokerState(node_id=index + 1, port=ports[index], controller_port=controller_ports[index])
+                for index in range(count)
             ],
         )
 
@@ -232,19 +232,23 @@ class EmbeddedKafka:
         )
         if done.returncode:
             self._log(broker).write_text(done.stdout, encoding="utf-8")
-            raise DependencyError(f"the broker's storage cannot be made: {self._last_error(broker)}; log: {self._log(broker)}")
+            raise DependencyError(
+                f"the broker's storage cannot be made: {self._last_error(broker)}; log: {self._log(broker)}"
+            )
 
     def _wait_answering(self, brokers: list[BrokerState]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         for broker in brokers:
             while not self._answers(broker, {other.node_id for other in brokers}):
                 if state_of(broker.process) == "stopped":
+                    last = self._last_error(broker)
                     raise DependencyError(
-                        f"broker {broker.node_id} stopped while starting: {self._last_error(broker)}; log: {self._log(broker)}"
+                        f"broker {broker.node_id} stopped while starting: {last}; log: {self._log(broker)}"
                     )
                 if time.monotonic() > deadline:
                     raise DependencyError(
-                        f"broker {broker.node_id} does not answer after {START_TIMEOUT_SECONDS:.0f} s; log: {self._log(broker)}"
+                        f"broker {broker.node_id} does not answer after {START_TIMEOUT_SECONDS:.0f} s; "
+                        f"log: {self._log(broker)}"
                     )
                 time.sleep(0.05)
 
@@ -260,9 +264,15 @@ class EmbeddedKafka:
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
-        with (self.data / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # a second command waits; freed by the system if this process dies
-            yield
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            with (self.data / ".lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # a second command waits; freed by the system if this process dies
+                yield
+        except OSError as error:
+            raise DependencyError(
+                f"the broker's data directory {self.data} cannot be used: {error.strerror or error}"
+            ) from error
 
     def _load(self) -> ClusterState | None:
         path = self.data / "state.json"
@@ -274,7 +284,10 @@ class EmbeddedKafka:
             raise DependencyError(f"{path} cannot be read: stop the broker by hand and delete the directory") from None
 
     def _stored(self) -> ClusterState:
-        return self._load() or _raise_never_started(self.data)
+        cluster = self._load()
+        if not cluster:
+            raise DependencyError(f"no embedded broker in {self.data}: run `vitals kafka up`")
+        return cluster
 
     def _save(self, cluster: ClusterState) -> None:
         path = self.data / "state.json"
@@ -324,17 +337,15 @@ def resolve_bootstrap(settings: Settings) -> str:
     return status.bootstrap
 
 
-def _raise_never_started(data: Path) -> None:
-    raise DependencyError(f"no embedded broker in {data}: run `vitals kafka up`")
-
-
 def _new_cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the broker does: closed connections do not count
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the broker does: closed connections do not count
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

@@ -1,7 +1,7 @@
 """Processes that outlive the command that started them: start, recognise later, signal, end.
 
-A process is known by its id and its start time, so that an id the system has given to another process is never signalled.
-What the processes are for is not known here.
+A process is known by its id and its start time, so that an id which the system has given to another process is never
+signalled. What the processes are for is not known here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -28,7 +28,7 @@ class ProcessMark(BaseModel):
     started_at: float  # seconds since the epoch
 
 
-def spawn(argv: Sequence[str], log: Path) -> ProcessMark:
+def spawn(argv: list[str], log: Path) -> ProcessMark:
     """Start a process in a session of its own, its output appended to `log`."""
     write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(

@@ -1,6 +1,6 @@
 """The Kafka request that alters single topic settings and leaves the others alone (KIP-339), which aiokafka lacks."""
 
-# ruff: noqa: N801, RUF012 - class names and attributes are those that aiokafka's protocol layer asks for
+# ruff: noqa: N801 - class names and attributes are those that aiokafka's protocol layer asks for
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ class IncrementalAlterConfigsRequest(Request[IncrementalAlterConfigsRequest_v0])
 
     def build(self, request_struct_class: Any) -> Any:
         """Make the wire form of the version that the broker speaks."""
-        return request_struct_class(self._resources, False)  # noqa: FBT003 - positional as in the schema
+        return request_struct_class(self._resources, False)

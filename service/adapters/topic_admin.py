@@ -1,4 +1,4 @@
-"""What Vitals asks of Kafka about topics and groups: compare, create, alter, look at offsets. Nothing here ever deletes.
+"""What Vitals asks of Kafka about topics and groups: compare, create, alter, look at offsets. Nothing is ever deleted.
 
 The layouts come from `service.topic_catalogue`; this module only brings a cluster and them together.
 """
@@ -14,14 +14,22 @@ from typing import Any, Literal
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
 from service.errors import ConfigError, DependencyError
 from service.topic_catalogue import TopicNames, TopicSpec, topic_specs
 
 REQUEST_TIMEOUT_MS = 10_000
-TOPIC_READY_SECONDS = 15.0
+READY_SECONDS = 15.0
 
 Partition = tuple[str, int]
 """A topic's name and a partition number."""
@@ -68,11 +76,12 @@ async def apply_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
         refused = [f"{plan.topic} has {plan.found_partitions}" for plan in plans if plan.action == "refuse"]
         if refused:
             raise ConfigError(
-                f"partition counts are never changed, as keys would move; want {plans[0].partitions}, but {', '.join(refused)}: "
+                f"partition counts are never changed, as keys would move; "
+                f"want {plans[0].partitions}, but {', '.join(refused)}: "
                 "take another VITALS_TOPIC_PREFIX, or move or delete these topics yourself; nothing was changed"
             )
         created = {plan.topic for plan in plans if plan.action == "create"}
-        await _create(admin, [spec for spec in specs if spec.name in created])
+        await _create(admin, bootstrap, [spec for spec in specs if spec.name in created])
         await _alter(admin, [plan for plan in plans if plan.action == "alter"])
         return plans
 
@@ -83,7 +92,7 @@ async def ensure_topics(bootstrap: str, names: TopicNames) -> list[str]:
         specs = topic_specs(names)
         found = await _describe(admin, [spec.name for spec in specs])
         missing = [spec for spec in specs if spec.name not in found]
-        await _create(admin, missing)
+        await _create(admin, bootstrap, missing)
         return [spec.name for spec in missing]
 
 
@@ -98,7 +107,11 @@ async def describe_partitions(bootstrap: str, topics: Iterable[str]) -> dict[str
 async def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[Partition, int]:
     """Return the offset after the last record of every partition; topics that do not exist are left out."""
     counts = await describe_partitions(bootstrap, topics)
-    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count or 0)]
+    return await _end_offsets(bootstrap, [(name, number) for name in counts for number in range(counts[name] or 0)])
+
+
+async def _end_offsets(bootstrap: str, wanted: list[Partition]) -> dict[Partition, int]:
+    partitions = [TopicPartition(topic, number) for topic, number in wanted]
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
     async with _errors_named(bootstrap):
         try:
@@ -112,8 +125,19 @@ async def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[Partition, 
 async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
     """Return the offset that a consumer group goes on from, for every partition it has committed."""
     async with _admin(bootstrap) as admin:
-        found = await admin.list_consumer_group_offsets(group)
-        return {(partition.topic, partition.partition): meta.offset for partition, meta in found.items()}
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while True:
+            try:
+                found = await admin.list_consumer_group_offsets(group)
+                break
+            except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+                # The first question about a group ever makes the topic of offsets, which takes a moment.
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+        return {
+            (partition.topic, partition.partition): meta.offset for partition, meta in found.items() if meta.offset >= 0
+        }
 
 
 @asynccontextmanager
@@ -140,7 +164,10 @@ async def _admin(bootstrap: str) -> AsyncIterator[Any]:
 
 async def _describe(admin: Any, topics: list[str]) -> dict[str, _Found]:
     """Look at topics; those that do not exist are left out. One without a leader yet exists, but is not ready."""
-    described: list[dict[str, Any]] = await admin.describe_topics(topics)
+    # Not admin.describe_topics: where the broker makes topics by itself, that would make them.
+    request = MetadataRequest(topics, allow_auto_topic_creation=False)
+    response = await admin._send_request(request)  # noqa: SLF001 - the only way to send one
+    described: list[dict[str, Any]] = response.to_object()["topics"]
     return {
         topic["topic"]: _Found(
             partitions=len(topic["partitions"]),
@@ -174,7 +201,7 @@ async def _plan(admin: Any, specs: list[TopicSpec]) -> list[TopicPlan]:
 
 
 def _config_for(spec: TopicSpec, replicas: int) -> dict[str, str]:
-    """Fit the layout to a topic's replicas: with fewer, min.insync.replicas leaves room for one to be away, but is at least 1."""
+    """Fit the layout to a topic's replicas: with fewer, one may be away, as far as that leaves one in sync."""
     config = dict(spec.config)
     if "min.insync.replicas" in config:
         config["min.insync.replicas"] = str(max(1, min(int(config["min.insync.replicas"]), replicas - 1)))
@@ -202,7 +229,7 @@ async def _configs(admin: Any, specs: list[TopicSpec]) -> dict[str, dict[str, st
     return found
 
 
-async def _create(admin: Any, specs: list[TopicSpec]) -> None:
+async def _create(admin: Any, bootstrap: str, specs: list[TopicSpec]) -> None:
     if not specs:
         return
     brokers = len((await admin.describe_cluster())["brokers"])
@@ -211,17 +238,18 @@ async def _create(admin: Any, specs: list[TopicSpec]) -> None:
         replicas = min(spec.replication_factor, brokers)
         topics.append(NewTopic(spec.name, spec.partitions, replicas, topic_configs=_config_for(spec, replicas)))
     response = await admin.create_topics(topics)
-    for topic, error_code, *error_message in response.topic_errors:
+    for topic, error_code, error_message in response.topic_errors:
         # Two workers that start together both find them missing.
         if error_code != TopicAlreadyExistsError.errno:
-            _raise_for(error_code, *error_message, topic)
-    await _wait_ready(admin, [spec.name for spec in specs])
+            _raise_for(error_code, error_message, topic)
+    await _wait_leaders(admin, [spec.name for spec in specs])
+    # Metadata names a leader a moment before that broker knows; this asks the leaders until they do.
+    await _end_offsets(bootstrap, [(spec.name, number) for spec in specs for number in range(spec.partitions)])
 
 
-async def _wait_ready(admin: Any, topics: list[str]) -> None:
-    """Wait until every partition has a leader, so that the first produce or fetch does not fail."""
+async def _wait_leaders(admin: Any, topics: list[str]) -> None:
     try:
-        async with asyncio.timeout(TOPIC_READY_SECONDS):
+        async with asyncio.timeout(READY_SECONDS):
             while True:
                 found = await _describe(admin, topics)
                 if all(topic in found and found[topic].ready for topic in topics):
@@ -229,7 +257,7 @@ async def _wait_ready(admin: Any, topics: list[str]) -> None:
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise DependencyError(
-            f"topics were created but have no leader after {TOPIC_READY_SECONDS:.0f} s: see the brokers' logs"
+            f"topics were created but have no leader after {READY_SECONDS:.0f} s: see the brokers' logs"
         ) from None
 
 
@@ -237,8 +265,8 @@ async def _alter(admin: Any, plans: list[TopicPlan]) -> None:
     if not plans:
         return
     changes = {plan.topic: {name: wanted for name, (_, wanted) in plan.differences.items()} for plan in plans}
-    # aiokafka's own alter_configs replaces all of a topic's settings, also those that an operator made and we do not name.
-    response = await admin._send_request(IncrementalAlterConfigsRequest(changes))  # noqa: SLF001 - the only way in
+    # aiokafka's own alter_configs replaces all settings of a topic, also those that an operator made.
+    response = await admin._send_request(IncrementalAlterConfigsRequest(changes))  # noqa: SLF001 - the only way to send one
     for error_code, error_message, _, topic in response.resources:
         _raise_for(error_code, error_message, topic)
 

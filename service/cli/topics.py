@@ -1,9 +1,65 @@
-"""`vitals topics`."""
+"""`vitals topics`: compare the cluster's topics with `topics.yaml`, and bring them there without deleting anything."""
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from service.adapters.topic_admin import TopicPlan
+
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+EXIT_CHANGES = 3
 
 
 def register(cli: typer.Typer) -> None:
-    """Add this module's commands."""
+    """Add `vitals topics plan` and `apply`."""
+    group = typer.Typer(no_args_is_help=True, help="The topics that Vitals reads and writes.")
+    group.command()(plan)
+    group.command()(apply)
+    cli.add_typer(group, name="topics")
+
+
+def plan(as_json: JsonOption = False) -> None:
+    """Show what `apply` would do; exit code 0 when all is in place, 3 when something differs."""
+    from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.adapters.topic_admin import plan_topics
+    from service.topic_catalogue import TopicNames
+
+    settings = load_settings()
+    plans = asyncio.run(plan_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
+    _show(plans, as_json=as_json, title="would")
+    if any(item.action != "ok" for item in plans):
+        raise typer.Exit(EXIT_CHANGES)
+
+
+def apply(as_json: JsonOption = False) -> None:
+    """Create missing topics and alter settings that differ; never deletes, never changes a partition count."""
+    from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.adapters.topic_admin import apply_topics
+    from service.topic_catalogue import TopicNames
+
+    settings = load_settings()
+    plans = asyncio.run(apply_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
+    _show(plans, as_json=as_json, title="did")
+
+
+def _show(plans: list[TopicPlan], *, as_json: bool, title: str) -> None:
+    if as_json:
+        changes = sum(item.action != "ok" for item in plans)
+        typer.echo(json.dumps({"changes": changes, "topics": [dataclasses.asdict(item) for item in plans]}))
+        return
+    table = Table("topic", title, "partitions", "settings that differ")
+    for item in plans:
+        found = "" if item.found_partitions in {None, item.partitions} else f"{item.found_partitions}, want "
+        settings = "\n".join(f"{name}: {old} -> {new}" for name, (old, new) in item.differences.items())
+        table.add_row(item.topic, item.action, f"{found}{item.partitions}", settings)
+    Console(highlight=False).print(table)
