@@ -76,18 +76,8 @@ class _Containment:
             values = _values(narrow)
             if values is None or any(value not in allowed for value in values):
                 yield f"{path}: {keyword} {constraint} does not cover {_summary(narrow)}"
-        elif keyword == "dependentRequired":
-            yield from self._dependent(narrow, constraint, path)
         elif not _is_implied(keyword, given, constraint):
             yield f"{path}: {keyword} {constraint!r} is stricter than {given!r}"
-
-    @staticmethod
-    def _dependent(narrow: Schema, constraint: Mapping[str, list[str]], path: str) -> Iterator[str]:
-        always = set(narrow.get("required", ()))
-        for name, needed in constraint.items():
-            given = set(narrow.get("dependentRequired", {}).get(name, ()))
-            if not set(needed) <= given | always:
-                yield f"{path}.{name}: needs {', '.join(needed)} on one side only"
 
 
 class _Removal:

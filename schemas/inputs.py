@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from schemas.envelope import InputData
 from schemas.fields import (
@@ -26,6 +27,14 @@ from schemas.fields import (
 
 Severity = Literal["low", "normal", "high", "urgent"]
 NPS_SCALE: Final = (0.0, 10.0)
+
+
+def _needs_currency(amount: str) -> JsonDict:
+    """Say in JSON Schema what the validators say in code."""
+    return {
+        "if": {"required": [amount], "properties": {amount: {"type": "integer"}}},
+        "then": {"required": ["currency"], "properties": {"currency": {"type": "string"}}},
+    }
 
 
 class Login(InputData):
@@ -54,7 +63,7 @@ class Session(InputData):
 class _Amount(InputData):
     """An amount is optional, but it never stands without its currency."""
 
-    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"amount_minor": ["currency"]}})
+    model_config = ConfigDict(json_schema_extra=_needs_currency("amount_minor"))
 
     amount_minor: MinorUnits | None = None
     currency: Currency | None = None
@@ -144,7 +153,7 @@ class SurveyAnswered(InputData):
 class AccountUpdated(InputData):
     """Facts about the account; what is left out, or null, is unchanged."""
 
-    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"mrr_minor": ["currency"]}})
+    model_config = ConfigDict(json_schema_extra=_needs_currency("mrr_minor"))
 
     name: Name | None = None
     tier: Literal["high_touch", "low_touch"] | None = None
