@@ -166,9 +166,14 @@ class Attributes:
         return bool(known != value)
 
     def merge(self, event: AccountUpdate) -> set[str]:
-        """Offer every fact that the event states; returns the names of those that changed."""
+        """Offer every fact that the event states; returns the names of those that changed.
+
+        A churned account's score is frozen, so an opinion given with or after the churn is not taken.
+        """
         changed = set()
-        for field in self.FIELDS:
+        for field in self.FIELDS:  # the stage comes before the opinion
+            if field == "csm_sentiment" and self.stage == "churned":
+                continue
             value = getattr(event, field)
             if value is not None and self.offer(field, value, event.time_ms):
                 changed.add(field)

@@ -86,7 +86,7 @@ def decode(account: str, value: bytes) -> AccountState:
         end = _decode_head(state, value)
         if end < len(value):
             _decode_rest(state, _from_json(value[end:].decode()))
-    except (struct.error, ValueError, IndexError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise StateError(
             f"state of account {account!r} is damaged ({error}); rebuild it from the input topics"
         ) from error
@@ -167,13 +167,15 @@ def _decode_head(state: AccountState, value: bytes) -> int:
     else:
         state.logins = array("B", value[at : at + RING_DAYS])
         at += RING_DAYS
-    ends = at + new_length, at + new_length + old_length, at + new_length + old_length + baseline_length
-    if len(state.logins) != RING_DAYS or ends[-1] > len(value):
+    new_end: int = at + new_length
+    old_end: int = new_end + old_length
+    end: int = old_end + baseline_length
+    if end > len(value):
         raise ValueError("cut short")
-    state.recent_new = value[at : ends[0]]
-    state.recent_old = value[ends[0] : ends[1]]
-    state.baseline = value[ends[1] : ends[2]]
-    return ends[2]
+    state.recent_new = value[at:new_end]
+    state.recent_old = value[new_end:old_end]
+    state.baseline = value[old_end:end]
+    return end
 
 
 def _encode_rest(state: AccountState) -> bytes:
@@ -209,5 +211,5 @@ def _decode_rest(state: AccountState, rest: dict[str, Any]) -> None:
 
 
 def _decode_alert(row: list[Any]) -> Alert:
-    *facts, changes, sentence = row
-    return Alert(*facts, tuple(FactorChange(*change) for change in changes), sentence)
+    row[-2] = tuple(FactorChange(*change) for change in row[-2])
+    return Alert(*row)

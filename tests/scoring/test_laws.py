@@ -1,0 +1,69 @@
+"""The laws hold for generated logs: duplicates, late and shuffled events, instants exactly at midnight."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.scoring.events import Event
+from tests.scoring import laws
+from tests.scoring.logs import login_logs, logs
+
+SILENCES = st.sampled_from([0, 1, 29, 30, 31, 60, 89, 90, 130])
+cases = settings(max_examples=150, deadline=None)
+
+
+@cases
+@given(logs(churn=True))
+def test_applying_a_record_twice_changes_nothing(log: list[Event]) -> None:
+    """A redelivered record and a repeated event leave aggregates, score and alerts alone."""
+    laws.applying_twice_changes_nothing(log)
+
+
+@cases
+@given(logs(span_days=89), st.integers(0, 1_000_000), SILENCES)
+def test_order_does_not_matter(log: list[Event], seed: int, silent_days: int) -> None:
+    """Late and shuffled events inside the ring end in the same aggregates and score."""
+    laws.order_does_not_matter(log, seed, silent_days)
+
+
+@cases
+@given(logs(churn=True), SILENCES)
+def test_only_due_ticks_matter(log: list[Event], silent_days: int) -> None:
+    """A worker that looks every midnight tells the same alerts as one that looks when an account is due."""
+    laws.only_due_ticks_matter(log, silent_days)
+
+
+@cases
+@given(logs(churn=True))
+def test_stopping_is_not_noticed(log: list[Event]) -> None:
+    """Storing and reading back after every record is lossless and changes nothing later."""
+    laws.stopping_is_not_noticed(log)
+
+
+@cases
+@given(logs(churn=True))
+def test_score_is_the_sum_of_its_reasons(log: list[Event]) -> None:
+    """Scores stay within 0..100 and equal the sum of their contributions, alerts' changes likewise."""
+    laws.score_is_the_sum_of_its_reasons(log)
+
+
+@cases
+@given(logs(churn=False))
+def test_bands_keep_their_distance(log: list[Event]) -> None:
+    """Bands change only across their own thresholds, and alerts carry gap-free numbers and distinct ids."""
+    laws.bands_keep_their_distance(log)
+
+
+@cases
+@given(logs(churn=True))
+def test_cached_outputs_are_fresh(log: list[Event]) -> None:
+    """Computing only what an event touched gives what computing everything gives."""
+    laws.cached_outputs_are_fresh(log)
+
+
+@cases
+@given(login_logs())
+def test_usage_agrees_with_the_oracle(log: list[Event]) -> None:
+    """The rings agree with an independent recount, also for late events and those too late."""
+    laws.usage_agrees_with_the_oracle(log)
