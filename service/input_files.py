@@ -12,9 +12,9 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from schemas.catalogue import InputKind
 from service.csv_events import CsvMapping, bounded_lines, csv_values
@@ -103,15 +103,13 @@ class InputFile:
         refuse(refused)
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[BinaryIO, BufferedReader]]:
+    def _open(self) -> Iterator[tuple[FileIO, BufferedReader]]:
         """Open the file (raw, and unpacked if its first bytes say so); what goes wrong with it becomes InputError."""
         try:
-            if self.path == STDIN:
-                with _unpacked(cast("BufferedReader", sys.stdin.buffer)) as stream:
-                    yield sys.stdin.buffer, stream
-            else:
-                with Path(self.path).open("rb", buffering=0) as raw, _unpacked(BufferedReader(raw)) as stream:
-                    yield raw, stream
+            # Standard input gets a reader of its own: the shared one would be locked by a thread that waits for a line.
+            raw = FileIO(sys.stdin.fileno(), closefd=False) if self.path == STDIN else FileIO(self.path)
+            with raw, _unpacked(BufferedReader(raw)) as stream:
+                yield raw, stream
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(f"{self.path} is damaged ({error}); make or fetch the file again") from None
         except OSError as error:
