@@ -26,7 +26,8 @@ from service.errors import RecordRejected
 from service.scoring import effects
 
 MERGE_INTERVAL_SECONDS = 0.05
-MERGE_SLICE_RECORDS = 2_000
+# Records applied before others get the loop: a few milliseconds of work, or acknowledgements wait for their turn.
+MERGE_SLICE_RECORDS = 200
 # Records of one input that may wait in the merger before no more of it is fetched.
 HOLD_RECORDS = 20_000
 

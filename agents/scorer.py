@@ -27,8 +27,8 @@ from service.scoring.state import AccountState
 from service.settings import Clock
 
 TICK_INTERVAL_SECONDS = 0.1
-# Accounts woken before input gets its turn: about 10 ms of work.
-TICK_SLICE_ACCOUNTS = 500
+# Accounts woken before input gets its turn: a few milliseconds of work.
+TICK_SLICE_ACCOUNTS = 200
 
 
 def wall_clock_ms() -> int:

@@ -1,4 +1,4 @@
-"""The smallest application on the runtime layer: counts the records of each key; tests run it in processes of their own.
+"""The smallest application on the runtime layer: counts the records of each key; tests run it as a process.
 
 Run as `python -m tests.integration.counting_app BOOTSTRAP APP_ID TOPIC CHANGELOG OUTPUT`.
 """
