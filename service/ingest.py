@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas import inputs as wire
 from schemas.catalogue import INPUT_READER, INPUTS, INPUTS_BY_TYPE, OUTPUTS, TYPE_PATTERN
-from schemas.envelope import InputEvent
+from schemas.envelope import STRUCTURED_HEADERS, InputEvent
 from schemas.fields import ACCOUNT_MAX_BYTES
 from schemas.outputs import DETAIL_MAX_LENGTH
 from service.errors import RecordRejected
@@ -47,7 +47,7 @@ class Decoder:
             raise RecordRejected("missing_key", "key: expected the account id in UTF-8")
         if len(key) > ACCOUNT_MAX_BYTES:
             raise RecordRejected("too_large", f"key: expected at most {ACCOUNT_MAX_BYTES} bytes")
-        if headers:
+        if headers and (len(headers) > 1 or headers[0] != STRUCTURED_HEADERS[0]):
             payload = _structured(payload, headers)
         event = self._validated(kind, payload)
         if key != event.subject.encode():
