@@ -96,7 +96,7 @@ class Replay:
         self._latest_ms: int | None = until_ms
         self._spool = _AlertSpool(spool) if spool is not None else None
         self._alerts: Counter[str] = Counter()
-        self._states: dict[str, AccountState] = {}
+        self.states: dict[str, AccountState] = {}
 
     def apply(self, item: FileEvent) -> None:
         """Apply one event to its account, unless it happened after the end."""
@@ -105,9 +105,9 @@ class Replay:
         if self._until_ms is not None and event.time_ms > self._until_ms:
             summary.after_until += 1
             return
-        state = self._states.get(event.account)
+        state = self.states.get(event.account)
         if state is None:
-            state = self._states[event.account] = AccountState(event.account)
+            state = self.states[event.account] = AccountState(event.account)
         if self._latest_ms is None or event.time_ms > self._latest_ms:
             self._latest_ms = event.time_ms
         done = step(state, event, event.time_ms, self._model)
@@ -126,8 +126,8 @@ class Replay:
     def finish(self, write_score: Callable[[bytes], object] | None = None) -> ReplaySummary:
         """Let time pass to the end for every account, hand out each one's score event, and complete the summary."""
         bands: Counter[str] = Counter()
-        for account in sorted(self._states):
-            state = self._states[account]
+        for account in sorted(self.states):
+            state = self.states[account]
             if self._latest_ms is not None and tick(state, self._latest_ms, self._model) & ALERTED:
                 self._take_alerts(state)
             bands[state.band] += 1
@@ -135,7 +135,7 @@ class Replay:
                 write_score(score_message(score_view(state, self._model)) + b"\n")
         summary = self.summary
         summary.until_ms = self._latest_ms
-        summary.accounts = len(self._states)
+        summary.accounts = len(self.states)
         summary.bands = dict(sorted(bands.items()))
         summary.alerts = dict(sorted(self._alerts.items()))
         summary.refused = dict(sorted(summary.refused.items()))

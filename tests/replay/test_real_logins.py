@@ -1,0 +1,78 @@
+"""Two years of real logins through the core: its sums equal a recount, and accounts that fell silent were told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from service.csv_events import CsvMapping, parse_fields
+from service.ingest import Decoder
+from service.input_files import InputFile
+from service.model.loader import load_model
+from service.replay import Replay, merge_events
+from service.scoring.state import RING_DAYS
+from tests.real_data import LOGIN_OPTIONS, logins_path, logins_per_day
+
+LAST_DAYS = 30
+
+Counts = dict[str, Counter[int]]
+
+
+@pytest.fixture(scope="module")
+def counts() -> Counts:
+    return logins_per_day(logins_path())
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Replay, Path]:
+    mapping = CsvMapping(
+        parse_fields(LOGIN_OPTIONS[1], LOGIN_OPTIONS[0]), parse_fields(LOGIN_OPTIONS[3], LOGIN_OPTIONS[2])
+    )
+    file = InputFile(str(logins_path()), mapping=mapping)
+    folder = tmp_path_factory.mktemp("real")
+    with (folder / "spool").open("w+b") as spool, (folder / "alerts.ndjson").open("wb") as alerts:
+        replay = Replay(load_model(), spool=spool)
+        for item in merge_events([file.events(Decoder(lambda: 4_000_000_000_000), replay.refuse)]):
+            replay.apply(item)
+        replay.finish()
+        replay.write_alerts(alerts)
+    return replay, folder / "alerts.ndjson"
+
+
+def test_every_login_is_counted_once(replayed: tuple[Replay, Path], counts: Counts) -> None:
+    """All rows are events; none is refused, late or taken for a duplicate of another."""
+    summary = replayed[0].summary
+    assert summary.events == sum(sum(days.values()) for days in counts.values())
+    assert (summary.refused, summary.late, summary.duplicates) == ({}, 0, 0)
+    assert summary.accounts == len(counts)
+
+
+def test_login_sums_equal_a_recount(replayed: tuple[Replay, Path], counts: Counts) -> None:
+    """For every account the sums per day, of the last 30 and of the previous 30 days equal a naive recount."""
+    end_day = max(day for days in counts.values() for day in days)
+    for account, days in counts.items():
+        state = replayed[0].states[account]
+        assert state.day == end_day
+        ring = {day: state.logins[day % RING_DAYS] for day in range(end_day - RING_DAYS + 1, end_day + 1)}
+        assert ring == {day: days[day] for day in ring}, account
+        recent = sum(days[end_day - ago] for ago in range(LAST_DAYS))
+        previous = sum(days[end_day - ago] for ago in range(LAST_DAYS, 2 * LAST_DAYS))
+        assert (state.recent_logins, state.previous_logins) == (recent, previous), account
+
+
+def test_accounts_that_fell_silent_were_told(replayed: tuple[Replay, Path], counts: Counts) -> None:
+    """An account without a login in the last 30 days ends in a risk band, with an alert after its last login."""
+    replay, alerts_path = replayed
+    last_alert = {}
+    for line in alerts_path.read_bytes().splitlines():
+        alert = orjson.loads(line)
+        last_alert[alert["subject"]] = alert
+    end_day = max(day for days in counts.values() for day in days)
+    silent = [account for account, days in counts.items() if max(days) <= end_day - LAST_DAYS]
+    assert len(silent) >= 5
+    for account in silent:
+        assert replay.states[account].band in {"at_risk", "endangered"}
+        assert last_alert[account]["data"]["kind"] in {"at_risk", "endangered"}
