@@ -17,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    KafkaConnectionError,
     KafkaError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
@@ -144,11 +145,13 @@ async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
 async def _errors_named(bootstrap: str) -> AsyncIterator[None]:
     try:
         yield
+    except KafkaConnectionError as error:
+        raise DependencyError(
+            f"no Kafka answers at {bootstrap}: see `vitals kafka status`, or correct VITALS_BROKER"
+        ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
-        raise DependencyError(
-            f"Kafka at {bootstrap}: {reason}; see `vitals kafka status`, or correct VITALS_BROKER"
-        ) from error
+        raise DependencyError(f"Kafka at {bootstrap} failed: {reason}; see its log") from error
 
 
 @asynccontextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from service.adapters.topic_admin import TopicPlan
@@ -34,7 +35,7 @@ def plan(as_json: JsonOption = False) -> None:
     from service.adapters.topic_admin import plan_topics
     from service.topic_catalogue import TopicNames
 
-    settings = load_settings()
+    settings = _quiet_settings()
     plans = asyncio.run(plan_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
     _show(plans, as_json=as_json, title="would")
     if any(item.action != "ok" for item in plans):
@@ -47,9 +48,15 @@ def apply(as_json: JsonOption = False) -> None:
     from service.adapters.topic_admin import apply_topics
     from service.topic_catalogue import TopicNames
 
-    settings = load_settings()
+    settings = _quiet_settings()
     plans = asyncio.run(apply_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
     _show(plans, as_json=as_json, title="did")
+
+
+def _quiet_settings() -> Settings:
+    # The client logs each failed connection as well; the error that ends the command says it once, with the cure.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    return load_settings()
 
 
 def _show(plans: list[TopicPlan], *, as_json: bool, title: str) -> None:
