@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 
 import orjson
@@ -14,16 +15,19 @@ from service.input_files import InputFile
 from service.model.loader import load_model
 from service.replay import Replay, merge_events
 from service.scoring.state import RING_DAYS
-from tests.real_data import LOGIN_OPTIONS, logins_path, logins_per_day
+from tests.real_data import LOGIN_OPTIONS, LOGINS, logins_per_day, needs_logins, window_sum
 
-LAST_DAYS = 30
+WINDOW_DAYS = 30
 
-Counts = dict[str, Counter[int]]
+pytestmark = needs_logins
+
+EPOCH = date(1970, 1, 1)
+Counts = dict[str, Counter[date]]
 
 
 @pytest.fixture(scope="module")
 def counts() -> Counts:
-    return logins_per_day(logins_path())
+    return logins_per_day()
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Replay, Path]:
     mapping = CsvMapping(
         parse_fields(LOGIN_OPTIONS[1], LOGIN_OPTIONS[0]), parse_fields(LOGIN_OPTIONS[3], LOGIN_OPTIONS[2])
     )
-    file = InputFile(str(logins_path()), mapping=mapping)
+    file = InputFile(str(LOGINS), mapping=mapping)
     folder = tmp_path_factory.mktemp("real")
     with (folder / "spool").open("w+b") as spool, (folder / "alerts.ndjson").open("wb") as alerts:
         replay = Replay(load_model(), spool=spool)
@@ -52,15 +56,15 @@ def test_every_login_is_counted_once(replayed: tuple[Replay, Path], counts: Coun
 
 def test_login_sums_equal_a_recount(replayed: tuple[Replay, Path], counts: Counts) -> None:
     """For every account the sums per day, of the last 30 and of the previous 30 days equal a naive recount."""
-    end_day = max(day for days in counts.values() for day in days)
+    last = max(day for days in counts.values() for day in days)
+    ring_days = [last - timedelta(days=age) for age in range(RING_DAYS)]
     for account, days in counts.items():
         state = replayed[0].states[account]
-        assert state.day == end_day
-        ring = {day: state.logins[day % RING_DAYS] for day in range(end_day - RING_DAYS + 1, end_day + 1)}
-        assert ring == {day: days[day] for day in ring}, account
-        recent = sum(days[end_day - ago] for ago in range(LAST_DAYS))
-        previous = sum(days[end_day - ago] for ago in range(LAST_DAYS, 2 * LAST_DAYS))
-        assert (state.recent_logins, state.previous_logins) == (recent, previous), account
+        assert EPOCH + timedelta(days=state.day) == last
+        ring = [state.logins[(day - EPOCH).days % RING_DAYS] for day in ring_days]
+        assert ring == [days[day] for day in ring_days], account
+        sums = (window_sum(days, last, 0, WINDOW_DAYS), window_sum(days, last, WINDOW_DAYS, WINDOW_DAYS))
+        assert (state.recent_logins, state.previous_logins) == sums, account
 
 
 def test_accounts_that_fell_silent_were_told(replayed: tuple[Replay, Path], counts: Counts) -> None:
@@ -70,8 +74,8 @@ def test_accounts_that_fell_silent_were_told(replayed: tuple[Replay, Path], coun
     for line in alerts_path.read_bytes().splitlines():
         alert = orjson.loads(line)
         last_alert[alert["subject"]] = alert
-    end_day = max(day for days in counts.values() for day in days)
-    silent = [account for account, days in counts.items() if max(days) <= end_day - LAST_DAYS]
+    last = max(day for days in counts.values() for day in days)
+    silent = [account for account, days in counts.items() if not window_sum(days, last, 0, WINDOW_DAYS)]
     assert len(silent) >= 5
     for account in silent:
         assert replay.states[account].band in {"at_risk", "endangered"}
