@@ -1,0 +1,189 @@
+"""The demo from start to end: broker, topics, worker, stream; then drain, worker, broker in the other direction.
+
+Whatever happens, what was started is stopped, within a bounded time. Nothing is drawn here: a `Reporter` is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+from service.adapters.kafka_artifacts import kafka_version
+from service.adapters.topic_admin import committed_offsets, end_offsets, ensure_topics
+from service.demo.board import Board
+from service.demo.processes import Worker, demo_broker
+from service.demo.signals import StopSignals
+from service.demo.stream import ACCOUNTS, Pace, demo_simulation, paced_events
+from service.errors import DependencyError
+from service.publish import publish_events
+from service.settings import Settings
+from service.topic_catalogue import TopicNames
+from service.watch import follow
+
+FIRST_SCORE_SECONDS = 60.0
+DRAIN_SECONDS = 15.0
+LOOK_SECONDS = 0.1
+LAG_INTERVAL_SECONDS = 0.5
+
+
+class Reporter(Protocol):
+    """Whoever tells people about it."""
+
+    def say(self, text: str) -> None:
+        """Tell one step."""
+
+    def show(self, board: Board) -> None:
+        """Show the figures; called often while the stream runs."""
+
+    def stream_ended(self, board: Board) -> None:
+        """Take the last look at the running stream: it ends now."""
+
+
+def run_demo(settings: Settings, seconds: float | None, report: Reporter) -> Board:
+    """Run the demo for so many seconds of stream, None: until a signal; return the final figures.
+
+    Raises WorkerEndedError when the worker dies, DependencyError when a part does not answer, KeyboardInterrupt when
+    a signal comes before the stream has begun. Brokers and names of the settings are not used: it has its own.
+    """
+    home = (settings.home / "demo").absolute()
+    began = time.monotonic()
+    with StopSignals() as signals:
+        try:
+            report.say(f"starting Apache Kafka {kafka_version()} in {home}")
+            with demo_broker(home) as kafka:
+                report.say(f"Kafka answers at {kafka.bootstrap} after {time.monotonic() - began:.1f} s")
+                try:
+                    return asyncio.run(_Demo(home, kafka.bootstrap, settings.model, seconds, report).run(signals))
+                finally:
+                    signals.ignore()
+                    report.say("stopping Kafka")
+        finally:
+            report.say("all processes are stopped")
+
+
+class _Demo:
+    """The part of a demo that lives while its broker runs."""
+
+    def __init__(self, home: Path, bootstrap: str, model: Path | None, seconds: float | None, report: Reporter) -> None:
+        # The default names and app id: the broker has no other user.
+        self._names = TopicNames()
+        self._bootstrap = bootstrap
+        self._seconds = seconds
+        self._report = report
+        self._worker = Worker(home, bootstrap, model)
+        self._board = Board(self._names)
+        self._pace = Pace()
+        self._began: float | None = None
+        self._drained = False
+        self._signals_seen = 0
+        self._stop_publishing = asyncio.Event()
+        self._stop_following = asyncio.Event()
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def run(self, signals: StopSignals) -> Board:
+        loop = asyncio.get_running_loop()
+        signals.hand_to(lambda: loop.call_soon_threadsafe(self._asked_to_stop))
+        began = time.monotonic()
+        try:
+            await ensure_topics(self._bootstrap, self._names)
+            await self._worker.start()
+            self._report.say(f"topics are made; starting the worker, its log: {self._worker.log}")
+            jobs = (self._follow(), self._publish(), self._measure_lag(), self._worker.fail_at_end())
+            self._tasks = [asyncio.create_task(job) for job in jobs]
+            if not await self._look_until(lambda: bool(self._board.scores or self._signals_seen), FIRST_SCORE_SECONDS):
+                raise DependencyError(
+                    f"no score within {FIRST_SCORE_SECONDS:.0f} s of the worker's start; its log: {self._worker.log}"
+                )
+            if self._board.scores:
+                took_seconds = time.monotonic() - began
+                self._report.say(
+                    f"first score {took_seconds:.1f} s after the broker; {ACCOUNTS} accounts begin to live"
+                )
+                await self._stream()
+            return self._board
+        finally:
+            signals.ignore()
+            await self._stop()
+
+    def _asked_to_stop(self) -> None:
+        self._signals_seen += 1
+
+    # -- jobs beside each other ----------------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        def progress(events: int) -> None:
+            self._board.events = events
+
+        events = paced_events(demo_simulation(self._seconds), self._pace)
+        published = await publish_events(
+            self._bootstrap, self._names, events, stop=self._stop_publishing, progress=progress
+        )
+        self._board.events = published.events
+
+    async def _follow(self) -> None:
+        topics = self._board.outputs
+        records = follow(self._bootstrap, topics, from_start=True, stop=self._stop_following)
+        async with aclosing(records):
+            async for record in records:
+                self._board.take(record)
+
+    async def _measure_lag(self) -> None:
+        """Keep the lag up to date, and see when nothing is left to do: all is committed and every output was taken."""
+        names = self._names
+        inputs = {*names.inputs, names.rekeyed}
+        while True:
+            publishing = not self._tasks[1].done()
+            committed = await committed_offsets(self._bootstrap, names.app_id)
+            ends = await end_offsets(self._bootstrap, [*inputs, *self._board.outputs])
+            lag = sum(end - committed.get(place, 0) for place, end in ends.items() if place[0] in inputs)
+            self._board.lag_records = self._pace.lag_records = lag
+            self._drained = not publishing and lag == 0 and self._board.has_read_to(ends)
+            await asyncio.sleep(LAG_INTERVAL_SECONDS)
+
+    # -- the course ----------------------------------------------------------------------------------------------------
+
+    async def _stream(self) -> None:
+        self._began = time.monotonic()
+        self._pace.begin()
+        await self._look_until(lambda: self._signals_seen > 0, self._seconds)
+        self._report.stream_ended(self._board)
+        self._report.say("the stream ends; waiting until the worker has done all of it")
+        self._began = None
+        self._end_stream()
+        if not await self._look_until(lambda: self._drained or self._signals_seen > 1, DRAIN_SECONDS):
+            self._report.say(f"the worker still lags by {self._board.lag_records} records")
+
+    async def _look_until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Look after the jobs and show the figures until the condition holds; False if it does not in time.
+
+        Raises what a job raised.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not condition():
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            if self._began is not None:
+                self._board.note_time(time.monotonic() - self._began, self._pace.passed_ms)
+            self._report.show(self._board)
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+    def _end_stream(self) -> None:
+        self._pace.stop()
+        self._stop_publishing.set()
+
+    async def _stop(self) -> None:
+        self._end_stream()
+        self._stop_following.set()
+        self._report.say("stopping the worker")
+        await self._worker.stop(self._report.say)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
