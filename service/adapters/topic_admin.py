@@ -246,9 +246,7 @@ async def _create(admin: Any, bootstrap: str, specs: list[TopicSpec]) -> None:
         if error_code != TopicAlreadyExistsError.errno:
             _raise_for(error_code, error_message, topic)
     await _wait_leaders(admin, [spec.name for spec in specs])
-    # Metadata names a leader a moment before that broker knows; this asks the leaders until they do. Asked at once,
-    # some say no, which the client logs as an error.
-    await asyncio.sleep(0.5)
+    # Metadata names a leader a moment before that broker knows; this asks the leaders until they do.
     await _end_offsets(bootstrap, [(spec.name, number) for spec in specs for number in range(spec.partitions)])
 
 
