@@ -160,6 +160,11 @@ def _decode_head(state: AccountState, value: bytes) -> int:
     state.score = None if isnan(score) else score
     state.applied = array("q", applied)
     state.active_mask = int.from_bytes(mask, "little")
+    return _decode_parts(state, value, flags, (new_length, old_length, baseline_length))
+
+
+def _decode_parts(state: AccountState, value: bytes, flags: int, lengths: tuple[int, int, int]) -> int:
+    """Fill ring, recent ids and baseline, which follow the head; returns where they end."""
     at = _HEAD.size
     if flags & _WIDE_RING:
         state.logins = array("I", _RING.unpack_from(value, at))
@@ -167,9 +172,9 @@ def _decode_head(state: AccountState, value: bytes) -> int:
     else:
         state.logins = array("B", value[at : at + RING_DAYS])
         at += RING_DAYS
-    new_end: int = at + new_length
-    old_end: int = new_end + old_length
-    end: int = old_end + baseline_length
+    new_end = at + lengths[0]
+    old_end = new_end + lengths[1]
+    end = old_end + lengths[2]
     if end > len(value):
         raise ValueError("cut short")
     state.recent_new = value[at:new_end]
