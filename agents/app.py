@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from service.adapters.topic_admin import describe_partitions, ensure_topics
-from service.ingest import Decoder
-from service.scoring.model import Model
-from service.topic_catalogue import TopicNames, topic_specs
-
 from agents.ingest import Ingest, input_names
 from agents.runtime.app import RuntimeApp, RuntimeOptions
 from agents.runtime.commit import FaultPoint, no_fault
 from agents.runtime.producer import OutRecord, send_records
 from agents.scorer import Scorer, wall_clock_ms
+from service.adapters.topic_admin import describe_partitions, ensure_topics
 from service.errors import ConfigError
+from service.ingest import Decoder
+from service.scoring.model import Model
 from service.settings import Settings
+from service.topic_catalogue import TopicNames, topic_specs
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,17 @@ from typing import Any
 
 from aiokafka.partitioner import murmur2
 from faust.types import TP
-from service.ingest import Decoder
-from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicKind, TopicNames
 
 from agents.dead_letters import KIND_HEADER, dead_letter, rekeyed
 from agents.merge import Entry, EventMerger
 from agents.partition_task import PartitionTask
 from agents.runtime.batch import Record, RecordBatch
 from agents.runtime.producer import OutRecord
-from agents.scorer import TICK_SLICE_ACCOUNTS, Scorer
+from agents.scorer import BACKLOG_WAIT_SECONDS, TICK_SLICE_ACCOUNTS, Scorer
 from service.errors import RecordRejected
+from service.ingest import Decoder
 from service.scoring import effects
+from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicKind, TopicNames
 
 MERGE_INTERVAL_SECONDS = 0.05
 # Records applied before others get the loop: a few milliseconds of work, or acknowledgements wait for their turn.
@@ -80,10 +80,10 @@ class Ingest:
             self._apply(task, source, entry, as_of_ms)
         batch.ack()
         self._scorer.wake_urgent(task)
+        while self._scorer.has_backlog(task):
+            await asyncio.sleep(BACKLOG_WAIT_SECONDS)
 
-    def _decode(
-        self, source: int, batch: RecordBatch, task: PartitionTask
-    ) -> tuple[list[Entry], list[OutRecord]]:
+    def _decode(self, source: int, batch: RecordBatch, task: PartitionTask) -> tuple[list[Entry], list[OutRecord]]:
         entries: list[Entry] = []
         aside: list[OutRecord] = []
         known = task.partition.data
@@ -156,13 +156,16 @@ class Ingest:
                 del self._mergers[number]
             self._share_watermark()
             if not busy:
-                await asyncio.sleep(MERGE_INTERVAL_SECONDS)
+                backlog = any(map(self._scorer.has_backlog, self._scorer.tasks.values()))
+                await asyncio.sleep(BACKLOG_WAIT_SECONDS if backlog else MERGE_INTERVAL_SECONDS)
 
     def _merge(self, task: PartitionTask, merger: EventMerger) -> bool:
         def apply(source: int, entry: Entry) -> None:
             self._apply(task, source, entry, entry.time_ms)
             task.watermark_ms = max(task.watermark_ms, entry.time_ms)
 
+        if self._scorer.has_backlog(task):
+            return False
         applied = merger.apply_ready(apply, time.monotonic(), MERGE_SLICE_RECORDS)
         task.tick_due(task.watermark_ms, TICK_SLICE_ACCOUNTS)
         if applied:

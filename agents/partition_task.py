@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import heapq
 
+from agents.runtime.table import Partition
+from service.scoring import effects
 from service.scoring.engine import apply_record, tick
+from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_clock, peek_next_due
-
-from agents.runtime.table import Partition
-from service.scoring import effects
-from service.scoring.events import Event
 
 
 class PartitionTask:

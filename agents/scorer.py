@@ -12,21 +12,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
-from service.scoring.engine import mark_sent
-from service.scoring.explain import score_view
-from service.scoring.model import Model
-from service.scoring.state_codec import decode, encode
-from service.topic_catalogue import TopicNames
-
 from agents.partition_task import PartitionTask
 from agents.runtime.commit import Committer
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
+from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
+from service.scoring.engine import mark_sent
+from service.scoring.explain import score_view
+from service.scoring.model import Model
 from service.scoring.state import AccountState
+from service.scoring.state_codec import decode, encode
 from service.settings import Clock
+from service.topic_catalogue import TopicNames
 
 TICK_INTERVAL_SECONDS = 0.1
+# Accounts of a partition whose alerts may wait to get out; the bound on what a crash repeats, and on the alerts' delay.
+URGENT_ACCOUNTS_MAX = 32
+BACKLOG_WAIT_SECONDS = 0.002
 # Accounts woken before input gets its turn: a few milliseconds of work.
 TICK_SLICE_ACCOUNTS = 200
 
@@ -86,17 +88,18 @@ class Scorer:
             made.append(OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS))
         return made
 
-    def published(self, partition: Partition, key: bytes, value: AccountState, outputs: list[OutRecord]) -> None:
-        """Take the acknowledged alerts off the state; the next flush stores that."""
+    def published(self, partition: Partition, key: bytes, value: AccountState, outputs: list[OutRecord]) -> bool:
+        """Take the acknowledged alerts off the state, which is then stored at once: a crash repeats few alerts."""
         task = self.tasks.get(partition.number)
         if task is None or task.partition is not partition:
-            return  # revoked meanwhile: its next owner publishes again, with the same ids
+            return False  # revoked meanwhile: its next owner publishes again, with the same ids
         alerts = sum(output.topic == self.topics.alerts for output in outputs)
         if alerts:
             mark_sent(value, task.publishing_seq.pop(key))
             partition.dirty.add(key)
             self.counters.add("alerts", alerts)
         self.counters.add("scores", len(outputs) - alerts)
+        return alerts > 0
 
     def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
         """Start the task of a recovered partition."""
@@ -111,6 +114,10 @@ class Scorer:
             del self.tasks[partition.number]
 
     # -- loops -------------------------------------------------------------------------------------------
+
+    def has_backlog(self, task: PartitionTask) -> bool:
+        """Return whether the partition must wait for its alerts to get out before it decides more of them."""
+        return len(task.urgent) > URGENT_ACCOUNTS_MAX
 
     def wake_urgent(self, task: PartitionTask) -> None:
         """Have the urgent loop bring out the task's alerts, if there are any."""
@@ -137,6 +144,9 @@ class Scorer:
     async def tick_task(self, task: PartitionTask) -> None:
         """Wake the due accounts of one partition, in slices between which input gets its turn."""
         while task.partition.number in self.tasks:
+            if self.has_backlog(task):
+                await asyncio.sleep(BACKLOG_WAIT_SECONDS)
+                continue
             as_of_ms = self.now_ms() if self.clock == "wall" else task.watermark_ms
             ticked = task.tick_due(as_of_ms, TICK_SLICE_ACCOUNTS)
             self.wake_urgent(task)

@@ -1,7 +1,7 @@
 """The real login log, where it is at hand, and a naive recount of it that shares no code with the product.
 
-The log is not part of the project. It is looked for in the folder that VITALS_TEST_DATA names, else in `shared/data` beside the
-checkout; tests that need it skip, with this as the reason, where it is absent.
+The log is not part of the project. It is looked for in the folder that VITALS_TEST_DATA names, else in `shared/data`
+beside the checkout; tests that need it skip, with this as the reason, where it is absent.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     1  fix the offsets of every batch that is applied
     2  write all dirty state to the changelog, await every acknowledgement
     3  publish the outputs that this very state decided (alerts, scores), await every acknowledgement
-    4  commit the offsets fixed in 1
+    4  write the states that must remember their outputs as sent, await every acknowledgement
+    5  commit the offsets fixed in 1
 
-Steps 2 and 3 alone, for a few keys, are an urgent flush: an alert need not wait for the commit interval. One lock
+Steps 2 to 4 alone, for a few keys, are an urgent flush: an alert need not wait for the commit interval. One lock
 serialises both. An error in any step leaves the order broken, so the committer refuses to go on and the worker stops;
 `docs/failure-modes.md` tells what a crash after each step leaves behind.
 """
@@ -42,7 +43,7 @@ async def no_fault(point: str) -> None:
 
 
 class Committer:
-    """Flushes and commits; see the module's four steps."""
+    """Flushes and commits; see the module's five steps."""
 
     def __init__(
         self,
@@ -62,14 +63,14 @@ class Committer:
     async def commit(
         self, take_offsets: Callable[[], dict[object, int]], commit_offsets: Callable[..., Awaitable[bool]]
     ) -> bool:
-        """Do the four steps; return whether offsets were committed. Raises what any step raised."""
+        """Do the five steps; return whether offsets were committed. Raises what any step raised."""
         async with self._lock:
             with self._breaking():
                 offsets = take_offsets()
                 await self._fault_point("offsets fixed")
                 for partition in list(self._table.owned.values()):
                     await self._flush(partition, list(partition.dirty))
-                await self._fault_point("outputs acknowledged")
+                await self._fault_point("state flushed")
                 committed = await commit_offsets(offsets) if offsets else False
                 await self._fault_point("offsets committed")
                 self.stats.commits += 1
@@ -93,8 +94,11 @@ class Committer:
         self._broken = error
 
     async def _flush(self, partition: Partition, keys: list[bytes]) -> None:
-        if not keys:
-            return
+        while keys:
+            keys = await self._flush_once(partition, keys)
+
+    async def _flush_once(self, partition: Partition, keys: list[bytes]) -> list[bytes]:
+        """Flush and publish once; return the keys to store again because their outputs are sent."""
         started = time.perf_counter()
         records, outputs_by_key = partition.encode_dirty(self._changelog_topic, keys)
         generation = partition.generation
@@ -105,14 +109,14 @@ class Committer:
         await send_records(self._producer(), outputs)
         partition.published_generation = generation
         await self._fault_point("outputs published")
-        for key, made in outputs_by_key.items():
-            if made:
-                partition.hooks.published(partition, key, values[key], made)
+        published = partition.hooks.published
+        again = [key for key, made in outputs_by_key.items() if made and published(partition, key, values[key], made)]
         stats = self.stats
         stats.flushes += 1
         stats.state_records += len(records)
         stats.output_records += len(outputs)
         stats.flush_seconds += time.perf_counter() - started
+        return again
 
 
 class _Breaking:

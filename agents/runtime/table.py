@@ -52,8 +52,8 @@ class StateHooks(Protocol):
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         """Make the records that may leave once this very state of the value is durable."""
 
-    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> None:
-        """Note that the outputs of a flushed value are acknowledged."""
+    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
+        """Note that the outputs of a flushed value are acknowledged; return whether that must be stored at once."""
 
     def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
         """Take over a recovered partition; `unpublished` keys may lack outputs of their last flush."""

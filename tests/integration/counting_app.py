@@ -47,8 +47,9 @@ class CountingHooks:
         """Publish the total."""
         return [OutRecord(self.output, partition.number, key, str(value.total).encode())]
 
-    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> None:
+    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
         """Nothing to note."""
+        return False
 
     def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
         """Publish again what may be missing."""
