@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import time
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 LINE_INTERVAL_SECONDS = 2.0
 FRAMES_PER_SECOND = 4
-PICTURE_WIDTH, PICTURE_HEIGHT = 124, 37
 
 HELP = """Show all of it together: Kafka, the worker, and 200 simulated accounts that live a day in 0.3 seconds.
 
@@ -67,7 +65,7 @@ def run(seconds: float | None, *, as_json: bool, picture: Path | None) -> int:
     settings = load_settings()
     console = Console(highlight=False)
     report = _Report(console if console.is_terminal and not as_json else None, picture)
-    # aiokafka takes a while to import, so something is said before.
+    # aiokafka takes a while to import, so only the commands that need it pay.
     from service.demo import run_demo
     from service.demo.processes import WorkerEndedError
 
@@ -119,7 +117,10 @@ class _Report:
     def stream_ended(self, board: Board) -> None:
         """Save the picture, if one is wanted."""
         if self._picture is not None:
-            save_picture(board, self._picture)
+            from service.cli.demo_picture import save_picture
+            from service.cli.demo_view import DemoView
+
+            save_picture(DemoView(board), self._picture)
             self.say(f"the picture is saved as {self._picture}")
 
     def close(self) -> None:
@@ -127,27 +128,6 @@ class _Report:
         if self._live is not None:
             self._live.stop()
             self._live = None
-
-
-def save_picture(board: Board, path: Path) -> None:
-    """Write the view as an SVG picture; raises InputError when the file cannot be written."""
-    from rich.terminal_theme import MONOKAI
-
-    from service.cli.demo_view import DemoView
-
-    console = Console(
-        record=True,
-        width=PICTURE_WIDTH,
-        height=PICTURE_HEIGHT,
-        file=io.StringIO(),
-        force_terminal=True,
-        color_system="truecolor",
-    )
-    console.print(DemoView(board))
-    try:
-        path.write_text(console.export_svg(title="vitals demo", theme=MONOKAI), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--picture {path}: {error.strerror}; name a file that can be written") from None
 
 
 def _print_summary(board: Board, console: Console) -> None:

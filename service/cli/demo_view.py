@@ -17,19 +17,20 @@ from rich.text import Text
 
 from schemas.outputs import AlertData, ScoreData
 from service.cli.terminal import printable
-from service.demo import Board
+from service.demo.board import Board
+from service.demo.stream import DAY_SECONDS
 
+# The terminal's own colours, so that the view fits light and dark ones.
 COLOURS = {
-    "healthy": "green3",
-    "recovered": "green3",
-    "at_risk": "orange1",
-    "endangered": "red1",
-    "unknown": "grey58",
+    "healthy": "green",
+    "recovered": "green",
+    "at_risk": "yellow",
+    "endangered": "red",
+    "unknown": "bright_black",
 }
-FRAME = "grey42"
-LABEL = "grey62"
-BAR_CHARS = " ▏▎▍▌▋▊▉█"
-# Lines that are not rows of the two lists: figures, bands, frames and heads.
+FRAME = "bright_black"
+LABEL = "bright_black"
+# Lines that are not rows of the two lists: figures, bands, frames, heads, and the cursor's.
 FIXED_LINES = 17
 ROWS_MIN, ROWS_MAX = 3, 10
 REASONS = 2
@@ -48,7 +49,7 @@ class DemoView:
         yield Group(
             _figures(board),
             _side_by_side(_bands(board), _alert_kinds(board)),
-            _latest_alerts(list(board.alerts)[-rows:][::-1], rows),
+            _latest_alerts(board.latest_alerts(rows), rows),
             _worst_accounts(board.worst(rows), rows),
         )
 
@@ -64,21 +65,29 @@ def progress_line(board: Board) -> str:
 
 def _figures(board: Board) -> RenderableType:
     figures = [
-        ("simulated day", _date(board.time_ms), "bold bright_white"),
+        ("simulated day", _date(board.time_ms), "bold"),
         ("events", f"{board.events:,}", "bold"),
         ("events/s", f"{board.events_per_second:,.0f}", "bold"),
         ("lag, records", f"{board.lag_records:,}", "bold"),
         ("alerts", f"{board.alert_count:,}", "bold"),
         ("MRR in danger", f"{board.mrr_in_danger_minor() / 100:,.0f} EUR", f"bold {COLOURS['at_risk']}"),
-        ("dead letters", f"{board.dead_letters:,}", "bold" if not board.dead_letters else "bold red1"),
+        ("dead letters", f"{board.dead_letters:,}", "bold" if not board.dead_letters else "bold red"),
     ]
     grid = Table.grid(expand=True)
     for number in range(len(figures)):
         grid.add_column(justify="left" if number == 0 else "right", no_wrap=True)
     grid.add_row(*(Text(label, LABEL) for label, _, _ in figures))
     grid.add_row(*(Text(value, style) for _, value, style in figures))
-    title = f"[bold bright_cyan]Vitals[/]  [{LABEL}]{board.seconds:.0f} s[/]"
-    return Panel(grid, title=title, title_align="left", border_style=FRAME, box=box.ROUNDED)
+    course = f"{len(board.scores)} simulated accounts, a day in {DAY_SECONDS} s, running for {board.seconds:.0f} s"
+    return Panel(
+        grid,
+        title=Text(" Vitals ", "bold cyan"),
+        title_align="left",
+        subtitle=Text(f" {course} ", LABEL),
+        subtitle_align="right",
+        border_style=FRAME,
+        box=box.ROUNDED,
+    )
 
 
 def _side_by_side(left: RenderableType, right: RenderableType) -> RenderableType:
@@ -111,21 +120,20 @@ def _bars(title: str, counts: Mapping[Any, int], full: int) -> RenderableType:
 
 
 class _Bar:
-    """A bar as long as its share of the cell, to an eighth of a character."""
+    """A bar as long as its share of the cell; anything above zero is seen."""
 
     def __init__(self, share: float, style: str) -> None:
         self._share = share
         self._style = style
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        eighths = round(self._share * options.max_width * 8)
-        if self._share and not eighths:
-            eighths = 1
-        yield Text("█" * (eighths // 8) + BAR_CHARS[eighths % 8].strip(), self._style, no_wrap=True)
+        width = options.max_width
+        length = min(width, max(round(self._share * width), 1 if self._share else 0))
+        yield Text("━" * length, self._style, no_wrap=True).append("━" * (width - length), f"dim {FRAME}")
 
 
 def _latest_alerts(alerts: list[AlertData], rows: int) -> RenderableType:
-    table = _list("day", "account", "alert", "score", "why")
+    table = _list(("day", 11), ("account", 21), ("alert", 10), ("score", 9), ("why", None))
     for alert in alerts:
         before = "-" if alert.previous_score is None else f"{alert.previous_score:.0f}"
         score = Text(f"{before:>3} → ", LABEL).append(f"{alert.score:>3.0f}", f"bold {COLOURS[alert.band]}")
@@ -142,8 +150,7 @@ def _latest_alerts(alerts: list[AlertData], rows: int) -> RenderableType:
 
 
 def _worst_accounts(scores: list[ScoreData], rows: int) -> RenderableType:
-    table = _list("MRR, EUR", "account", "band", "score", "main reasons")
-    table.columns[0].justify = "right"
+    table = _list(("MRR, EUR", 11), ("account", 21), ("band", 10), ("score", 9), ("main reasons", None))
     for score in scores:
         reasons = sorted(score.factors, key=lambda factor: -factor.points_lost)[:REASONS]
         told = "; ".join(factor.sentence for factor in reasons if factor.points_lost > 0)
@@ -158,12 +165,12 @@ def _worst_accounts(scores: list[ScoreData], rows: int) -> RenderableType:
     return _panel(table, "Worst accounts", rows + 1)
 
 
-def _list(*heads: str) -> Table:
+def _list(*columns: tuple[str, int | None]) -> Table:
     table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style=LABEL)
-    for head, width in zip(heads, (11, 21, 10, 9, None), strict=True):
+    for head, width in columns:
         table.add_column(
             head,
-            justify="right" if head == "score" else "left",
+            justify="right" if head in {"score", "MRR, EUR"} else "left",
             no_wrap=True,
             overflow="ellipsis",
             width=width,
@@ -173,7 +180,7 @@ def _list(*heads: str) -> Table:
 
 
 def _panel(inside: RenderableType, title: str, rows: int) -> Panel:
-    heading = f"[bold]{title}[/]"
+    heading = Text(f" {title} ", "bold default")
     return Panel(inside, title=heading, title_align="left", border_style=FRAME, box=box.ROUNDED, height=rows + 2)
 
 

@@ -84,6 +84,10 @@ class Board:
         counts = Counter(score.band for score in self.scores.values())
         return {band: counts[band] for band in get_args(Band)}
 
+    def latest_alerts(self, count: int) -> list[AlertData]:
+        """Return the latest alerts by simulated time, the last first; partitions run a little apart."""
+        return sorted(self.alerts, key=lambda alert: (alert.as_of_ms, alert.id), reverse=True)[:count]
+
     def mrr_in_danger_minor(self) -> int:
         """Sum the monthly recurring revenue of the accounts in danger; the demo has one currency."""
         return sum(score.mrr_minor or 0 for score in self.scores.values() if score.band in {"at_risk", "endangered"})

@@ -17,7 +17,7 @@ from service.adapters.topic_admin import committed_offsets, end_offsets, ensure_
 from service.demo.board import Board
 from service.demo.processes import Worker, demo_broker
 from service.demo.signals import StopSignals
-from service.demo.stream import ACCOUNTS, Pace, demo_simulation, paced_events
+from service.demo.stream import ACCOUNTS, Pace, demo_lines, paced_events
 from service.errors import DependencyError
 from service.publish import publish_events
 from service.settings import Settings
@@ -89,9 +89,9 @@ class _Demo:
         signals.hand_to(lambda: loop.call_soon_threadsafe(self._asked_to_stop))
         began = time.monotonic()
         try:
-            await ensure_topics(self._bootstrap, self._names)
+            self._report.say(f"starting the worker, its log: {self._worker.log}")
             await self._worker.start()
-            self._report.say(f"topics are made; starting the worker, its log: {self._worker.log}")
+            await ensure_topics(self._bootstrap, self._names)  # while the worker still loads its code
             jobs = (self._follow(), self._publish(), self._measure_lag(), self._worker.fail_at_end())
             self._tasks = [asyncio.create_task(job) for job in jobs]
             if not await self._look_until(lambda: bool(self._board.scores or self._signals_seen), FIRST_SCORE_SECONDS):
@@ -118,7 +118,7 @@ class _Demo:
         def progress(events: int) -> None:
             self._board.events = events
 
-        events = paced_events(demo_simulation(self._seconds), self._pace)
+        events = paced_events(demo_lines(), self._pace)
         published = await publish_events(
             self._bootstrap, self._names, events, stop=self._stop_publishing, progress=progress
         )

@@ -5,23 +5,25 @@ The events are a plain function of a seed; only their pace depends on the machin
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from itertools import islice
 
 from service.ingest import Decoder
 from service.input_files import FileEvent
-from service.simulation import Simulation
+from service.simulation import Simulation, TimedLine
 
 ACCOUNTS = 200
 SEED = 7
 DAY_SECONDS = 0.3
 DAY_MS = 86_400_000
 START_DAY = (date(2021, 1, 1) - date(1970, 1, 1)).days
-# The accounts that die do so within these days, so that even a short demo shows what Vitals is for.
-MIN_FATE_DAYS = 60
-MAX_FATE_DAYS = 150
+# The accounts are of as many generations. Those of one that die do so in the second half of these days, so something
+# happens from the first seconds on, and still after a minute.
+FATE_DAYS = (80, 200)
 # More than the second or two that the event clock waits for quiet topics.
 LAG_MAX_RECORDS = 25_000
 SLEEP_SECONDS = 0.005
@@ -69,19 +71,24 @@ class Pace:
         self._looked_at = now
 
 
-def demo_simulation(seconds: float | None) -> Simulation:
-    """Make the stream of a demo that lasts so long, None: until it is stopped, or simulated time reaches today."""
-    fate_days = MAX_FATE_DAYS if seconds is None else min(MAX_FATE_DAYS, max(MIN_FATE_DAYS, int(seconds / DAY_SECONDS)))
-    simulation = Simulation(ACCOUNTS, fate_days, SEED, START_DAY)
+def demo_lines() -> Iterator[TimedLine]:
+    """Yield the stream, ordered by time; it ends when simulated time reaches today."""
+    days = (datetime.now(UTC).date() - date(1970, 1, 1)).days - START_DAY
+    return heapq.merge(*(_generation(number, days) for number in range(len(FATE_DAYS))), key=lambda line: line.time_ms)
+
+
+def _generation(number: int, days: int) -> Iterator[TimedLine]:
+    simulation = Simulation(ACCOUNTS, FATE_DAYS[number], SEED, START_DAY)
     # The fates are drawn; those who live go on for as long as anyone watches.
-    simulation.days = (datetime.now(UTC).date() - date(1970, 1, 1)).days - START_DAY
-    return simulation
+    simulation.days = days
+    members = {line["account"] for line in islice(simulation.truth(), number, None, len(FATE_DAYS))}
+    return (line for line in simulation.lines() if line.account in members)
 
 
-def paced_events(simulation: Simulation, pace: Pace) -> Iterator[FileEvent]:
+def paced_events(lines: Iterator[TimedLine], pace: Pace) -> Iterator[FileEvent]:
     """Yield the events when they are due, decoded as the worker will decode them."""
     decoder = Decoder(lambda: time.time_ns() // 1_000_000)
-    for line in simulation.lines():
+    for line in lines:
         if not pace.wait_until_due(line.time_ms):
             return
         yield FileEvent(line.kind, line.value, decoder.decode_value(line.kind, line.value))
