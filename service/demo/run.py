@@ -150,6 +150,7 @@ class _Demo:
         self._began = time.monotonic()
         self._pace.begin()
         await self._look_until(lambda: self._signals_seen > 0, self._seconds)
+        self._note_time()
         self._report.stream_ended(self._board)
         self._report.say("the stream ends; waiting until the worker has done all of it")
         self._began = None
@@ -169,11 +170,14 @@ class _Demo:
             for task in self._tasks:
                 if task.done():
                     task.result()
-            if self._began is not None:
-                self._board.note_time(time.monotonic() - self._began, self._pace.passed_ms)
+            self._note_time()
             self._report.show(self._board)
             await asyncio.sleep(LOOK_SECONDS)
         return True
+
+    def _note_time(self) -> None:
+        if self._began is not None:
+            self._board.note_time(time.monotonic() - self._began, self._pace.passed_ms)
 
     def _end_stream(self) -> None:
         self._pace.stop()

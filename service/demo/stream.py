@@ -17,7 +17,7 @@ from service.input_files import FileEvent
 from service.simulation import Simulation, TimedLine
 
 ACCOUNTS = 200
-SEED = 7
+SEED = 3
 DAY_SECONDS = 0.3
 DAY_MS = 86_400_000
 START_DAY = (date(2021, 1, 1) - date(1970, 1, 1)).days
