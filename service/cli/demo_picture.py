@@ -10,7 +10,7 @@ from rich.terminal_theme import TerminalTheme
 
 from service.errors import InputError
 
-WIDTH_CHARS, HEIGHT_CHARS = 128, 38
+WIDTH_CHARS, HEIGHT_CHARS = 134, 38
 THEME = TerminalTheme(
     background=(17, 20, 28),
     foreground=(214, 219, 229),
@@ -19,7 +19,7 @@ THEME = TerminalTheme(
         (87, 155, 255), (200, 120, 255), (86, 214, 224), (214, 219, 229),
     ],
     bright=[
-        (110, 118, 135), (255, 92, 87), (61, 214, 140), (255, 176, 46),
+        (132, 141, 160), (255, 92, 87), (61, 214, 140), (255, 176, 46),
         (87, 155, 255), (200, 120, 255), (86, 214, 224), (255, 255, 255),
     ],
 )  # fmt: skip

@@ -68,12 +68,12 @@ def _figures(board: Board) -> RenderableType:
         ("simulated day", _date(board.time_ms), "bold"),
         ("events", f"{board.events:,}", "bold"),
         ("events/s", f"{board.events_per_second:,.0f}", "bold"),
-        ("lag, records", f"{board.lag_records:,}", "bold"),
+        ("lag", f"{board.lag_records:,}", "bold"),
         ("alerts", f"{board.alert_count:,}", "bold"),
         ("MRR in danger", f"{board.mrr_in_danger_minor() / 100:,.0f} EUR", f"bold {COLOURS['at_risk']}"),
         ("dead letters", f"{board.dead_letters:,}", "bold" if not board.dead_letters else "bold red"),
     ]
-    grid = Table.grid(expand=True)
+    grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
     for number in range(len(figures)):
         grid.add_column(justify="left" if number == 0 else "right", no_wrap=True)
     grid.add_row(*(Text(label, LABEL) for label, _, _ in figures))
@@ -81,9 +81,9 @@ def _figures(board: Board) -> RenderableType:
     course = f"{len(board.scores)} simulated accounts, a day in {DAY_SECONDS} s, running for {board.seconds:.0f} s"
     return Panel(
         grid,
-        title=Text(" Vitals ", "bold cyan"),
+        title=Text("Vitals", "bold cyan"),
         title_align="left",
-        subtitle=Text(f" {course} ", LABEL),
+        subtitle=Text(course, LABEL),
         subtitle_align="right",
         border_style=FRAME,
         box=box.ROUNDED,
@@ -166,7 +166,7 @@ def _worst_accounts(scores: list[ScoreData], rows: int) -> RenderableType:
 
 
 def _list(*columns: tuple[str, int | None]) -> Table:
-    table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style=LABEL)
+    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style=LABEL)
     for head, width in columns:
         table.add_column(
             head,
@@ -180,7 +180,7 @@ def _list(*columns: tuple[str, int | None]) -> Table:
 
 
 def _panel(inside: RenderableType, title: str, rows: int) -> Panel:
-    heading = Text(f" {title} ", "bold default")
+    heading = Text(title, "bold default")
     return Panel(inside, title=heading, title_align="left", border_style=FRAME, box=box.ROUNDED, height=rows + 2)
 
 

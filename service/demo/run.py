@@ -101,7 +101,7 @@ class _Demo:
             if self._board.scores:
                 took_seconds = time.monotonic() - began
                 self._report.say(
-                    f"first score {took_seconds:.1f} s after the broker; {ACCOUNTS} accounts begin to live"
+                    f"first score after another {took_seconds:.1f} s; {ACCOUNTS} accounts begin to live, Ctrl-C ends it"
                 )
                 await self._stream()
             return self._board
