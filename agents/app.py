@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from agents.ingest import Ingest, input_names
+from agents.ingest import Ingest
+from agents.inputs import Inputs
 from agents.runtime.app import RuntimeApp, RuntimeOptions
 from agents.runtime.commit import FaultPoint, no_fault
 from agents.runtime.producer import OutRecord, send_records
+from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer, wall_clock_ms
 from service.adapters.topic_admin import describe_partitions, ensure_topics
 from service.errors import ConfigError
@@ -78,22 +81,26 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
     async def send(records: list[OutRecord]) -> None:
         await send_records(app.producer.client, records)  # type: ignore[attr-defined]  # our DurableProducer
 
+    inputs = Inputs(topics, lambda: cast("BatchConsumer", app.consumer))
     ingest = Ingest(
         scorer=scorer,
         topics=topics,
         decoder=Decoder(deps.now_ms),
         partitions=deps.partitions,
         send=send,
-        consumer=lambda: app.consumer,
+        inputs=inputs,
     )
-    for source, name in enumerate(input_names(topics)):
+    for source, name in enumerate(inputs.names):
         app.add_batch_agent(name, f"ingest-{name}", ingest.handler(source))
 
     async def bring_out_alerts() -> None:
         await scorer.publish_urgent(app.committer)
 
+    async def let_time_pass() -> None:
+        await scorer.tick_forever(inputs)
+
     app.task(bring_out_alerts)
-    app.task(scorer.tick_forever)
+    app.task(let_time_pass)
     if settings.clock == "event":
         app.task(ingest.merge_forever)
     return app

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka.partitioner import murmur2
-from faust.types import TP
 
 from agents.dead_letters import KIND_HEADER, dead_letter, rekeyed
+from agents.inputs import Inputs
 from agents.merge import Entry, EventMerger
 from agents.partition_task import PartitionTask
 from agents.runtime.batch import Record, RecordBatch
 from agents.runtime.producer import OutRecord
+from agents.runtime.transport import ReadingState
 from agents.scorer import BACKLOG_WAIT_SECONDS, TICK_SLICE_ACCOUNTS, Scorer
 from service.errors import RecordRejected
 from service.ingest import Decoder
@@ -45,14 +46,14 @@ class Ingest:
         decoder: Decoder,
         partitions: int,
         send: SendRecords,
-        consumer: Callable[[], Any],
+        inputs: Inputs,
     ) -> None:
         self._scorer = scorer
         self._topics = topics
         self._decoder = decoder
         self._partitions = partitions
         self._send = send
-        self._consumer = consumer
+        self._inputs = inputs
         self._mergers: dict[int, tuple[PartitionTask, EventMerger]] = {}
 
     def handler(self, source: int) -> Callable[[RecordBatch], Any]:
@@ -75,13 +76,11 @@ class Ingest:
         if self._scorer.clock == "event":
             self._buffer(source, batch, entries, task)
             return
-        as_of_ms = self._scorer.now_ms()
         for entry in entries:
-            self._apply(task, source, entry, as_of_ms)
+            self._apply(task, source, entry)
         batch.ack()
         self._scorer.wake_urgent(task)
-        while self._scorer.has_backlog(task):
-            await asyncio.sleep(BACKLOG_WAIT_SECONDS)
+        await self._scorer.backlog_gone(task)
 
     def _decode(self, source: int, batch: RecordBatch, task: PartitionTask) -> tuple[list[Entry], list[OutRecord]]:
         entries: list[Entry] = []
@@ -107,8 +106,8 @@ class Ingest:
             entries.append(Entry(event.time_ms, record.offset, record.key, event))
         return entries, aside
 
-    def _apply(self, task: PartitionTask, source: int, entry: Entry, as_of_ms: int) -> None:
-        done = task.apply(source, entry.offset, entry.key, entry.event, as_of_ms)
+    def _apply(self, task: PartitionTask, source: int, entry: Entry) -> None:
+        done = task.apply(source, entry.offset, entry.key, entry.event)
         outcomes = self._scorer.counters
         if done & effects.SKIPPED:
             outcomes.add("already_applied")
@@ -129,16 +128,16 @@ class Ingest:
         merger = known[1]
         merger.add(source, batch, entries, time.monotonic())
         if merger.buffered_records(source) >= HOLD_RECORDS:
-            self._consumer().hold(batch.tp)
+            self._inputs.hold(source, number)
 
     def _new_merger(self, task: PartitionTask) -> tuple[PartitionTask, EventMerger]:
         number = task.partition.number
-        names = input_names(self._topics)
 
-        def is_read_to_end(source: int) -> bool:
-            return bool(self._consumer().is_read_to_end(TP(names[source], number)))
+        def reading_state(source: int) -> ReadingState:
+            return self._inputs.reading_state(source, number)
 
-        known = self._mergers[number] = (task, EventMerger(len(names), is_read_to_end, time.monotonic()))
+        merger = EventMerger(len(self._inputs.names), reading_state, time.monotonic())
+        known = self._mergers[number] = (task, merger)
         return known
 
     async def merge_forever(self) -> None:
@@ -161,8 +160,7 @@ class Ingest:
 
     def _merge(self, task: PartitionTask, merger: EventMerger) -> bool:
         def apply(source: int, entry: Entry) -> None:
-            self._apply(task, source, entry, entry.time_ms)
-            task.watermark_ms = max(task.watermark_ms, entry.time_ms)
+            self._apply(task, source, entry)
 
         if self._scorer.has_backlog(task):
             return False
@@ -173,9 +171,9 @@ class Ingest:
         return applied > 0
 
     def _release(self, number: int, merger: EventMerger) -> None:
-        for source, name in enumerate(input_names(self._topics)):
+        for source in range(len(self._inputs.names)):
             if merger.buffered_records(source) < HOLD_RECORDS // 2:
-                self._consumer().release(TP(name, number))
+                self._inputs.release(source, number)
 
     def _share_watermark(self) -> None:
         """Let partitions with nothing left to read follow the furthest one, so that silence there counts too."""
@@ -185,11 +183,6 @@ class Ingest:
             known = self._mergers.get(number)
             if known is not None and known[1].is_idle(now_seconds):
                 task.watermark_ms = furthest_ms
-
-
-def input_names(topics: TopicNames) -> list[str]:
-    """List the input topics, the re-keyed one last, so that a source index finds its name."""
-    return [*topics.inputs, topics.rekeyed]
 
 
 def original_kind(record: Record) -> TopicKind:

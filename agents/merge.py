@@ -2,8 +2,8 @@
 
 As Kafka Streams does among the buffered partitions of a task: the record with the smallest event time goes first
 (ties by source), and an empty input is waited for, because its next record may be the earliest. The wait is bounded:
-an input that is read to its end is waited for `IDLE_SECONDS`, one with unread records `LAGGING_SECONDS`. Nothing here
-awaits or reads a clock.
+an input that is read to its end is waited for `IDLE_SECONDS`, one with unread records `LAGGING_SECONDS`; one whose
+records are on their way here is waited for however long that takes. Nothing here awaits or reads a clock.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from agents.runtime.batch import RecordBatch
+from agents.runtime.transport import ReadingState
 from service.scoring.events import Event
 
 IDLE_SECONDS = 1.0
-LAGGING_SECONDS = 10.0
+LAGGING_SECONDS = 30.0
 
 
 class Entry(NamedTuple):
@@ -42,11 +43,11 @@ class _Chunk:
 class EventMerger:
     """Buffers of all inputs of one partition."""
 
-    def __init__(self, sources: int, is_read_to_end: Callable[[int], bool], now_seconds: float) -> None:
+    def __init__(self, sources: int, reading_state: Callable[[int], ReadingState], now_seconds: float) -> None:
         self._queues: list[deque[_Chunk]] = [deque() for _ in range(sources)]
         self._buffered_records = [0] * sources
         self._last_arrival = [now_seconds] * sources
-        self._is_read_to_end = is_read_to_end
+        self._reading_state = reading_state
 
     def add(self, source: int, batch: RecordBatch, entries: list[Entry], now_seconds: float) -> None:
         """Queue a decoded batch; one without entries is done at once when nothing is before it."""
@@ -95,7 +96,10 @@ class EventMerger:
 
     def _may_pass(self, source: int, now_seconds: float) -> bool:
         quiet = now_seconds - self._last_arrival[source]
-        return quiet >= LAGGING_SECONDS or (quiet >= IDLE_SECONDS and self._is_read_to_end(source))
+        if quiet < IDLE_SECONDS:
+            return False
+        state = self._reading_state(source)
+        return state == "read" or (state == "unread" and quiet >= LAGGING_SECONDS)
 
     def _drop_finished(self, source: int) -> None:
         queue = self._queues[source]

@@ -15,7 +15,7 @@ from service.scoring.engine import apply_record, tick
 from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
-from service.scoring.state_codec import peek_clock, peek_next_due
+from service.scoring.state_codec import peek_next_due
 
 
 class PartitionTask:
@@ -30,15 +30,14 @@ class PartitionTask:
         self.due_scores: set[bytes] = set()
         self.urgent: set[bytes] = set()
         self.publishing_seq: dict[bytes, int] = {}
-        self.watermark_ms = 0
+        self.watermark_ms = partition.progress
 
     def take_over(self, unpublished: list[bytes]) -> None:
-        """Rebuild heap and watermark after recovery, and mark again what may not have been published."""
+        """Rebuild the heap after recovery, and mark again what may not have been published."""
         for key, payload in self.partition.payloads():
             due_ms = peek_next_due(payload)
             if due_ms is not None:
                 self.due.append((due_ms, key))
-            self.watermark_ms = max(self.watermark_ms, peek_clock(payload))
         heapq.heapify(self.due)
         for key in unpublished:
             self.due_scores.add(key)
@@ -46,14 +45,15 @@ class PartitionTask:
             if self.partition.get(key).unsent:  # type: ignore[union-attr]  # it was found in the table
                 self.urgent.add(key)
 
-    def apply(self, source: int, offset: int, key: bytes, event: Event, as_of_ms: int) -> int:
-        """Apply one record; return the core's effects."""
+    def apply(self, source: int, offset: int, key: bytes, event: Event) -> int:
+        """Apply one record as of its own time; return the core's effects."""
+        self.watermark_ms = max(self.watermark_ms, event.time_ms)
         state = self.partition.get(key)
         if state is None:
             state = AccountState(event.account)
             self.partition.data[key] = state
         due_before_ms = state.next_due_ms
-        done = apply_record(state, source, offset, event, as_of_ms, self.model)
+        done = apply_record(state, source, offset, event, event.time_ms, self.model)
         if done & effects.CHANGED:
             self._note(key, state, done, due_before_ms)
         return done

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
 from agents.runtime.commit import Committer
 from agents.runtime.producer import OutRecord
@@ -73,6 +74,10 @@ class Scorer:
         """Read an account's state back; raises StateError for an unknown format."""
         return decode(key.decode(), payload)
 
+    def progress(self, partition: Partition) -> int:
+        """Return the partition's watermark."""
+        return self.tasks[partition.number].watermark_ms
+
     def outputs(self, partition: Partition, key: bytes, value: AccountState) -> list[OutRecord]:
         """Make the alerts not yet acknowledged, and the score when it is due."""
         task = self.tasks[partition.number]
@@ -119,6 +124,11 @@ class Scorer:
         """Return whether the partition must wait for its alerts to get out before it decides more of them."""
         return len(task.urgent) > URGENT_ACCOUNTS_MAX
 
+    async def backlog_gone(self, task: PartitionTask) -> None:
+        """Wait until `has_backlog` is over."""
+        while self.has_backlog(task) and self.tasks.get(task.partition.number) is task:  # noqa: ASYNC110 - two conditions
+            await asyncio.sleep(BACKLOG_WAIT_SECONDS)
+
     def wake_urgent(self, task: PartitionTask) -> None:
         """Have the urgent loop bring out the task's alerts, if there are any."""
         if task.urgent:
@@ -134,20 +144,25 @@ class Scorer:
                 if keys:
                     await committer.flush_urgent(task.partition, keys)
 
-    async def tick_forever(self) -> None:
-        """Wake due accounts as time passes: the wall clock's, or each partition's watermark."""
+    async def tick_forever(self, inputs: Inputs) -> None:
+        """Wake due accounts as time passes, for ever.
+
+        Time is each partition's watermark; under the wall clock it is that clock's as soon as nothing is left to
+        read, so that after an outage the waiting events come before the ticks that would judge their absence.
+        """
         while True:
             await asyncio.sleep(TICK_INTERVAL_SECONDS)
             for task in list(self.tasks.values()):
-                await self.tick_task(task)
+                as_of_ms = task.watermark_ms
+                if self.clock == "wall":
+                    now_ms = self.now_ms()
+                    as_of_ms = now_ms if inputs.are_read(task.partition.number) else min(as_of_ms, now_ms)
+                await self.tick_task(task, as_of_ms)
 
-    async def tick_task(self, task: PartitionTask) -> None:
+    async def tick_task(self, task: PartitionTask, as_of_ms: int) -> None:
         """Wake the due accounts of one partition, in slices between which input gets its turn."""
-        while task.partition.number in self.tasks:
-            if self.has_backlog(task):
-                await asyncio.sleep(BACKLOG_WAIT_SECONDS)
-                continue
-            as_of_ms = self.now_ms() if self.clock == "wall" else task.watermark_ms
+        while self.tasks.get(task.partition.number) is task:
+            await self.backlog_gone(task)
             ticked = task.tick_due(as_of_ms, TICK_SLICE_ACCOUNTS)
             self.wake_urgent(task)
             if ticked < TICK_SLICE_ACCOUNTS:

@@ -1,7 +1,8 @@
 """The one settings class: every knob, its bounds and its default.
 
 Values come from the environment (prefix `VITALS_`), then from an optional YAML file named by `VITALS_CONFIG` that
-uses the same names without the prefix. Nothing else in the project reads the environment.
+uses the same names without the prefix. Nothing else in the project reads settings from
+the environment (the embedded broker looks up the user's cache folder there).
 """
 
 from __future__ import annotations

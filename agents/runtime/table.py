@@ -8,10 +8,11 @@ Each changelog record opens with a header that this layer owns:
 
     format (1 byte) | generation (4 bytes) | revision (8 bytes) | payload
 
-`revision` grows with every change of the value; recovery keeps the highest, so a paused worker that wakes up after
-its partitions moved cannot put an older state over a newer one. `generation` counts the flushes of the partition. The
-marker record (key MARKER_KEY) carries the last generation whose outputs were acknowledged: after a crash, exactly the
-keys of later generations may lack their outputs, and they are published again.
+`revision` grows with every change of the value; recovery keeps the highest, so a paused worker that wakes up after its
+partitions moved cannot put an older state over a newer one. `generation` counts the flushes of the partition. The
+marker record (key MARKER_KEY) has no payload: its generation is the last one whose outputs were acknowledged (after a
+crash, exactly the keys of later generations may lack their outputs, and they are published again), and its revision is
+the progress of the partition's time at the last flush of every dirty key.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class StateHooks(Protocol):
     def decode(self, key: bytes, payload: bytes) -> Any:
         """Read a value back; raises StateError for a format it does not know."""
 
+    def progress(self, partition: Partition) -> int:
+        """Return how far the partition's time is, a number >= 0; recovery hands back that of the last whole flush."""
+
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         """Make the records that may leave once this very state of the value is durable."""
 
@@ -65,7 +69,7 @@ class StateHooks(Protocol):
 class Partition:
     """The values of one owned partition."""
 
-    __slots__ = ("data", "dirty", "generation", "hooks", "number", "published_generation")
+    __slots__ = ("data", "dirty", "generation", "hooks", "number", "progress", "published_generation")
 
     def __init__(self, number: int, hooks: StateHooks) -> None:
         self.number = number
@@ -74,6 +78,7 @@ class Partition:
         self.dirty: set[bytes] = set()
         self.generation = 0
         self.published_generation = 0
+        self.progress = 0
 
     def get(self, key: bytes) -> Any | None:
         """Return the live value of a key, decoding it at the first touch."""
@@ -107,7 +112,7 @@ class Partition:
         for record in records:
             key, value = record.key, record.value
             if key == MARKER_KEY:
-                self.published_generation = HEADER.unpack_from(value)[1]
+                _, self.published_generation, self.progress = HEADER.unpack_from(value)
             elif value is None:
                 data.pop(key, None)
             elif value[0] != FORMAT:
@@ -133,8 +138,11 @@ class Partition:
     def encode_dirty(self, topic: str, keys: list[bytes]) -> tuple[list[OutRecord], dict[bytes, list[OutRecord]]]:
         """Encode the given dirty keys as the next generation; return changelog records and outputs by key.
 
-        State and outputs are of the same instant: nothing awaits in between.
+        State and outputs are of the same instant: nothing awaits in between. Progress is taken when every dirty key is
+        among them: after a crash the other keys would be older than it.
         """
+        if len(keys) == len(self.dirty):
+            self.progress = self.hooks.progress(self)
         self.generation += 1
         number, hooks, generation = self.number, self.hooks, self.generation
         records: list[OutRecord] = []
@@ -147,7 +155,7 @@ class Partition:
             stored = HEADER.pack(FORMAT, generation, value.revision) + hooks.encode(value)
             records.append(OutRecord(topic, number, key, stored))
             outputs[key] = hooks.outputs(self, key, value)
-        marker = HEADER.pack(FORMAT, self.published_generation, 0)
+        marker = HEADER.pack(FORMAT, self.published_generation, self.progress)
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         self.dirty.difference_update(keys)
         return records, outputs

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.consumer import ensure_TP
@@ -22,6 +22,8 @@ from faust.types import TP, ConsumerMessage
 from agents.runtime.batch import Record, RecordBatch
 from agents.runtime.producer import DurableProducer
 from service.errors import StateError
+
+ReadingState = Literal["applying", "unread", "read"]
 
 FETCH_TIMEOUT_SECONDS = 1.0
 # While a partition is held back, look often whether it was released.
@@ -128,10 +130,13 @@ class BatchConsumer(driver.Consumer):
         """Fetch from a held partition again."""
         self._held.discard(tp)
 
-    def is_read_to_end(self, tp: TP) -> bool:
-        """Return whether every record of the partition that the broker last told of was delivered."""
-        end = self.highwater(tp)
-        return end is not None and (self._read_offset[tp] or 0) >= end  # type: ignore[redundant-expr]  # None until the first fetch
+    def reading_state(self, tp: TP) -> ReadingState:
+        """Return whether delivered records of the partition are still to be applied, others to be read, or neither."""
+        delivered = self._delivered.get(tp)
+        if delivered and not delivered[-1].applied:
+            return "applying"
+        end: int | None = self.highwater(tp)
+        return "unread" if end is None or (self._read_offset[tp] or 0) < end else "read"
 
     def on_buffer_full(self, tp: TP) -> None:
         """Do nothing: an agent's small queue is the back-pressure; Faust's answer stalls a whole second."""

@@ -34,7 +34,6 @@ _MASK_BYTES: Final = 12  # 90 bits
 # start of the id generation | applied offsets | mask
 _HEAD: Final = struct.Struct(f"<BBQq BBHHH qidd IQ IIii qqqq {SOURCES}q {_MASK_BYTES}s")
 _PEEK: Final = struct.Struct("<BBQq")
-_CLOCK_FIELD: Final = 9
 _RING: Final = struct.Struct(f"<{RING_DAYS}I")
 
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -104,13 +103,6 @@ def peek_revision(value: bytes) -> int:
     """Read only `revision` of a stored state."""
     _check_version("?", value)
     return int(_PEEK.unpack_from(value)[2])
-
-
-def peek_clock(value: bytes) -> int:
-    """Read only `clock_ms` of a stored state."""
-    _check_version("?", value)
-    clock_ms: int = _HEAD.unpack_from(value)[_CLOCK_FIELD]
-    return clock_ms
 
 
 def _check_version(account: str, value: bytes) -> None:

@@ -32,6 +32,9 @@ class CountHooks:
     def decode(self, key: bytes, payload: bytes) -> Count:
         return Count(*json.loads(payload))
 
+    def progress(self, partition: Partition) -> int:
+        return sum(value.total for value in partition.data.values() if isinstance(value, Count))
+
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         return [OutRecord("counts", partition.number, key, str(value.total).encode())]
 
@@ -153,6 +156,20 @@ def test_generations_go_on_after_recovery() -> None:
     count(recovered, b"c")
     flush(recovered, changelog)
     assert HEADER.unpack_from(changelog[-2].value or b"")[1] == partition.generation + 1
+
+
+def test_progress_is_that_of_the_last_flush_of_everything() -> None:
+    """A flush of some keys only does not move the recovered progress: the others would be older than it."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"a")
+    flush(partition, changelog)
+    count(partition, b"a")
+    count(partition, b"b")
+    records, _ = partition.encode_dirty("changelog", [b"a"])
+    changelog.extend(Stored(record.key or b"", record.value) for record in records)
+    assert recover(changelog)[0].progress == 1
+    flush(partition, changelog)
+    assert recover(changelog)[0].progress == 3
 
 
 def test_an_unknown_format_stops_recovery() -> None:

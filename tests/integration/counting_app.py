@@ -43,6 +43,10 @@ class CountingHooks:
         """Decode from JSON."""
         return Count(*json.loads(payload))
 
+    def progress(self, partition: Partition) -> int:
+        """Nothing moves with time."""
+        return 0
+
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         """Publish the total."""
         return [OutRecord(self.output, partition.number, key, str(value.total).encode())]
