@@ -101,6 +101,7 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
 
     app.task(bring_out_alerts)
     app.task(let_time_pass)
+    app.task(scorer.report_forever)
     if settings.clock == "event":
         app.task(ingest.merge_forever)
     return app

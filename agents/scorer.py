@@ -8,6 +8,7 @@ brings alerts out before the next commit.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from service.scoring.state_codec import decode, encode
 from service.settings import Clock
 from service.topic_catalogue import TopicNames
 
+log = logging.getLogger(__name__)
+
+REPORT_INTERVAL_SECONDS = 10.0
 TICK_INTERVAL_SECONDS = 0.1
 # Accounts of a partition whose alerts may wait to get out; the bound on what a crash repeats, and on the alerts' delay.
 URGENT_ACCOUNTS_MAX = 32
@@ -133,6 +137,17 @@ class Scorer:
         """Have the urgent loop bring out the task's alerts, if there are any."""
         if task.urgent:
             self._urgent.set()
+
+    async def report_forever(self) -> None:
+        """Log what was done since the last report, when anything was, for ever."""
+        reported: dict[str, int] = {}
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL_SECONDS)
+            done = dict(self.counters.outcomes)
+            news = {name: count - reported.get(name, 0) for name, count in done.items()}
+            if any(news.values()):
+                log.info("%s", ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count))
+            reported = done
 
     async def publish_urgent(self, committer: Committer) -> None:
         """Wait for alerts and bring each out as soon as its state is durable, for ever."""

@@ -37,7 +37,7 @@ class StateError(VitalsError):
     """Stored state that this version cannot read; nothing is skipped, the worker stops."""
 
 
-class RecordRejected(VitalsError):
+class RecordRejected(VitalsError):  # noqa: N818 - what happened to the record, not to us
     """One input record that cannot be scored; `reason` is from the closed list of dead-letter reasons."""
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated, Literal, get_args
+from typing import Annotated, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.catalogue import INPUT_KINDS, InputKind
 from service.errors import ConfigError
 from service.settings import Settings
 
-TopicKind = Literal["usage", "payment", "ticket", "survey", "account"]
-TOPIC_KINDS: tuple[TopicKind, ...] = get_args(TopicKind)
+TopicKind: TypeAlias = InputKind
+TOPIC_KINDS = INPUT_KINDS
 """The kinds of input topics; a kind's place here is its `source` in stored state: append only."""
 
 INPUT_NAMES: dict[TopicKind, str] = {

@@ -1,1 +1,1 @@
-"""The `vitals` command, one module for each subcommand; they parse, print and exit, and leave work to the layers below."""
+"""The `vitals` command, one module a subcommand: they parse, print and exit, and leave work to the layers below."""

@@ -11,7 +11,9 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from service.cli.terminal import printable
 from service.errors import VitalsError
 
 COMMAND_MODULES = ("kafka", "topics", "worker", "publish", "replay", "simulate", "watch", "demo")
@@ -37,7 +39,8 @@ def main() -> None:
     try:
         build_cli()()
     except VitalsError as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True, markup=True)
+        lines = "\n".join(escape(printable(line)) for line in str(error).splitlines())
+        console.print(f"[red]error:[/red] {lines}", soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -62,8 +62,9 @@ def run_worker(settings: Settings, **deps: Any) -> int:
 
 
 def set_up_logging(settings: Settings) -> None:
-    """Log to stderr, one line each; the libraries only from warnings on."""
+    """Log to stderr, one line each; the libraries only from warnings on, and not that a busy loop's timers slip."""
     level = settings.log_level.upper()
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     for name in ("aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)

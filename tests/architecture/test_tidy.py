@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,4 +54,4 @@ def test_importing_the_project_opens_nothing() -> None:
         "import agents.app, service.cli.main\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
     )
-    subprocess.run(["python", "-c", code], cwd=ROOT, check=True, env={"PATH": f"{ROOT}/.venv/bin", "VITALS_BROKER": "::"})
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env={"VITALS_BROKER": "::"})
