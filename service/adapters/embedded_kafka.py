@@ -24,7 +24,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from service.adapters.embedded_config import LOG_SETTINGS, broker_properties, java_command
-from service.adapters.embedded_process import ProcessMark, send, spawn, state_of, wait_stopped
+from service.adapters.embedded_process import ProcessMark, send, spawn, state_of, wait_paused, wait_stopped
 from service.adapters.kafka_artifacts import kafka_version
 from service.adapters.topic_admin import broker_ids
 from service.errors import ConfigError, DependencyError
@@ -133,8 +133,10 @@ class EmbeddedKafka:
         wait_stopped([mark], STOP_TIMEOUT_SECONDS)
 
     def pause(self, broker_index: int) -> None:
-        """Freeze one broker (SIGSTOP): connections stay open and nothing answers."""
-        send(self._stored().brokers[broker_index].process, signal.SIGSTOP)
+        """Freeze one broker (SIGSTOP): connections stay open and nothing answers once this returns."""
+        mark = self._stored().brokers[broker_index].process
+        send(mark, signal.SIGSTOP)
+        wait_paused(mark, STOP_TIMEOUT_SECONDS)
 
     def resume(self, broker_index: int) -> None:
         """Let a paused broker go on."""

@@ -70,9 +70,18 @@ def send(mark: ProcessMark | None, signal_number: signal.Signals) -> None:
 
 def wait_stopped(marks: Iterable[ProcessMark | None], seconds: float) -> bool:
     """Wait until all have ended; False if one has not within the time."""
+    return _wait_in(marks, {"stopped"}, seconds)
+
+
+def wait_paused(mark: ProcessMark | None, seconds: float) -> bool:
+    """Wait until one no longer runs; every thread of it has to take the signal. False if it has not within the time."""
+    return _wait_in([mark], {"paused", "stopped"}, seconds)
+
+
+def _wait_in(marks: Iterable[ProcessMark | None], states: set[str], seconds: float) -> bool:
     left, deadline = list(marks), time.monotonic() + seconds
     while left:
-        left = [mark for mark in left if state_of(mark) != "stopped"]
+        left = [mark for mark in left if state_of(mark) not in states]
         if left and time.monotonic() > deadline:
             return False
         if left:
