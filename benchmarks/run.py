@@ -1,0 +1,125 @@
+"""`python -m benchmarks.run [--json] [--quick]`: every figure, on an embedded broker of its own in a temporary folder.
+
+Everything runs one after the other, so that nothing but the broker and the producer shares the processors with what is
+measured. Progress goes to stderr; stdout holds the table or the JSON alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.core import measure_core
+from benchmarks.deployment import Deployment
+from benchmarks.figures import Figure, as_json, machine, print_table
+from benchmarks.footprint import measure_footprint
+from benchmarks.latency import measure_latency
+from benchmarks.throughput import measure_throughput, prepare_backlog
+from benchmarks.worker_process import running_worker
+from benchmarks.workload import Workload
+from service.adapters.embedded_kafka import EmbeddedKafka
+from service.errors import VitalsError
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    accounts: int
+    live_events: int
+    latency_seconds: int
+    crossings: int
+    footprint_accounts: int
+
+
+FULL = Sizes(accounts=10_000, live_events=600_000, latency_seconds=20, crossings=500, footprint_accounts=200_000)
+QUICK = Sizes(accounts=2_000, live_events=80_000, latency_seconds=5, crossings=100, footprint_accounts=20_000)
+
+
+def say(text: str) -> None:
+    """Tell on stderr what happens now."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+async def measure_worker(bootstrap: str, home: Path, sizes: Sizes) -> list[Figure]:
+    """Measure one worker's throughput, then its latency, then the bare consumer on the same topics."""
+    deployment, workload = Deployment(bootstrap, home, "bench"), Workload(1)
+    say("publishing the backlog ...")
+    await prepare_backlog(deployment, workload, sizes.accounts, sizes.live_events)
+    say(f"one worker catches up on {deployment.published:,} events ...")
+    with running_worker(deployment.settings, deployment.log) as worker:
+        figures = await measure_throughput(deployment, worker)
+        say("event to alert at 10,000 events/s ...")
+        latency = await measure_latency(
+            deployment,
+            worker,
+            workload,
+            accounts=sizes.accounts,
+            seconds=sizes.latency_seconds,
+            crossings=sizes.crossings,
+        )
+    say("a bare consumer on the same topics ...")
+    raw = await deployment.read_raw()
+    return [
+        *figures,
+        Figure("raw_events_per_second", "bare aiokafka consumer that does nothing", "1/s", raw, "more"),
+        Figure("raw_share", "events, whole run, of the bare consumer's", "1", figures[0].value / raw, "more"),
+        *latency,
+    ]
+
+
+async def measure(home: Path, sizes: Sizes) -> list[Figure]:
+    """Measure everything."""
+    kafka = EmbeddedKafka(home, brokers=1, port=0)
+    say("the core by itself ...")
+    core = measure_core(time.time_ns() // 1_000_000)
+    say("starting a broker ...")
+    try:
+        await asyncio.to_thread(kafka.start)
+        figures = await measure_worker(kafka.bootstrap, home, sizes)
+        say(f"memory and recovery of {sizes.footprint_accounts:,} accounts ...")
+        footprint = await measure_footprint(
+            Deployment(kafka.bootstrap, home, "footprint"),
+            Workload(2),
+            sizes.footprint_accounts,
+        )
+    finally:
+        await asyncio.to_thread(kafka.stop)
+    return [*figures, *footprint, *core]
+
+
+def main() -> int:
+    """Run and print; 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Measure Vitals on real parts.")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--quick", action="store_true", help="small sizes, about a minute: to see that it works")
+    arguments = parser.parse_args()
+    begin_seconds, where = time.monotonic(), machine()
+    try:
+        with tempfile.TemporaryDirectory(prefix="vitals-bench-") as home, contextlib.chdir(home):
+            figures = asyncio.run(measure(Path(home), QUICK if arguments.quick else FULL))
+    except VitalsError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    run: dict[str, Any] = {
+        "machine": where,
+        "quick": arguments.quick,
+        "seconds": round(time.monotonic() - begin_seconds, 1),
+    }
+    if arguments.json:
+        print(as_json(figures, run))
+    else:
+        print_table(figures, run)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
