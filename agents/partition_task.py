@@ -51,7 +51,7 @@ class PartitionTask:
         state = self.partition.get(key)
         if state is None:
             state = AccountState(event.account)
-            self.partition.data[key] = state
+            self.partition.put(key, state)
         due_before_ms = state.next_due_ms
         done = apply_record(state, source, offset, event, event.time_ms, self.model)
         if done & effects.CHANGED:

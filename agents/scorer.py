@@ -97,13 +97,13 @@ class Scorer:
             made.append(OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS))
         return made
 
-    def published(self, partition: Partition, key: bytes, value: AccountState, outputs: list[OutRecord]) -> bool:
+    def published(self, partition: Partition, key: bytes, value: AccountState | None, outputs: list[OutRecord]) -> bool:
         """Take the acknowledged alerts off the state, which is then stored at once: a crash repeats few alerts."""
         task = self.tasks.get(partition.number)
         if task is None or task.partition is not partition:
             return False  # revoked meanwhile: its next owner publishes again, with the same ids
         alerts = sum(output.topic == self.topics.alerts for output in outputs)
-        if alerts:
+        if alerts and value is not None:
             mark_sent(value, task.publishing_seq.pop(key))
             partition.dirty.add(key)
             self.counters.add("alerts", alerts)

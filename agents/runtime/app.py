@@ -5,6 +5,7 @@ It fixes the Faust settings that the promises depend on; an application chooses 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,11 @@ AGENT_QUEUE_BATCHES = 4
 PRODUCE_BATCH_BYTES = 512 * 1024
 FETCH_BYTES = 2 * 1024 * 1024
 REQUEST_TIMEOUT_SECONDS = 40.0
+
+# A value that no flush touched for one to two such intervals is kept encoded.
+IDLE_SECONDS = 30.0
+# Values encoded before others get the loop: a few milliseconds of work.
+IDLE_SLICE_VALUES = 300
 
 BatchHandler = Callable[[RecordBatch], Awaitable[None]]
 
@@ -76,6 +82,7 @@ class RuntimeApp(faust.App):
             producer_request_timeout=REQUEST_TIMEOUT_SECONDS,
         )
         self.state_table = self._make_table(options.changelog_topic, hooks)
+        self.task(self._encode_idle_values)
         self.committer = Committer(
             self.state_table,
             options.changelog_topic,
@@ -92,6 +99,16 @@ class RuntimeApp(faust.App):
         )
         self.tables.add(table)
         return table
+
+    async def _encode_idle_values(self) -> None:
+        """Keep only values in use decoded, for ever."""
+        while True:
+            await asyncio.sleep(IDLE_SECONDS)
+            for partition in list(self.state_table.owned.values()):
+                idle = partition.idle_keys()
+                for start in range(0, len(idle), IDLE_SLICE_VALUES):
+                    partition.encode_idle(idle[start : start + IDLE_SLICE_VALUES])
+                    await asyncio.sleep(0)
 
     def _new_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_consumer, self)

@@ -102,7 +102,6 @@ class Committer:
         started = time.perf_counter()
         records, outputs_by_key = partition.encode_dirty(self._changelog_topic, keys)
         generation = partition.generation
-        values = {key: partition.data[key] for key in outputs_by_key}
         await send_records(self._producer(), records)
         await self._fault_point("state acknowledged")
         outputs: list[OutRecord] = [output for made in outputs_by_key.values() for output in made]
@@ -110,7 +109,9 @@ class Committer:
         partition.published_generation = generation
         await self._fault_point("outputs published")
         published = partition.hooks.published
-        again = [key for key, made in outputs_by_key.items() if made and published(partition, key, values[key], made)]
+        again = [
+            key for key, made in outputs_by_key.items() if made and published(partition, key, partition.get(key), made)
+        ]
         stats = self.stats
         stats.flushes += 1
         stats.state_records += len(records)

@@ -1,8 +1,8 @@
 """State per partition, in memory, written behind to one compacted changelog topic.
 
 The rule: a value changes in memory, its key is marked dirty, and the next flush writes each dirty key once. A value
-read back from the changelog stays encoded until it is first touched, so recovery costs no decoding and an idle
-account costs its stored bytes only.
+read back from the changelog stays encoded until it is first touched, and one that no flush touched for a while is
+encoded again, so recovery costs no decoding and an idle key costs its stored bytes only.
 
 Each changelog record opens with a header that this layer owns:
 
@@ -69,13 +69,25 @@ class StateHooks(Protocol):
 class Partition:
     """The values of one owned partition."""
 
-    __slots__ = ("data", "dirty", "generation", "hooks", "number", "progress", "published_generation")
+    __slots__ = (
+        "data",
+        "dirty",
+        "flushed",
+        "generation",
+        "hooks",
+        "live",
+        "number",
+        "progress",
+        "published_generation",
+    )
 
     def __init__(self, number: int, hooks: StateHooks) -> None:
         self.number = number
         self.hooks = hooks
         self.data: dict[bytes, Any] = {}
         self.dirty: set[bytes] = set()
+        self.live: set[bytes] = set()  # keys whose values are decoded
+        self.flushed: set[bytes] = set()  # keys flushed since the last `idle_keys`
         self.generation = 0
         self.published_generation = 0
         self.progress = 0
@@ -85,16 +97,19 @@ class Partition:
         value = self.data.get(key)
         if type(value) is bytes:
             value = self.data[key] = self.hooks.decode(key, value[HEADER.size :])
+            self.live.add(key)
         return value
 
     def put(self, key: bytes, value: Value) -> None:
         """Add or replace a value and mark it dirty."""
         self.data[key] = value
+        self.live.add(key)
         self.dirty.add(key)
 
     def delete(self, key: bytes) -> None:
         """Remove a value; the next flush writes its tombstone."""
         self.data.pop(key, None)
+        self.live.discard(key)
         self.dirty.add(key)
 
     def payloads(self) -> Iterator[tuple[bytes, bytes]]:
@@ -103,6 +118,20 @@ class Partition:
         for key, value in self.data.items():
             if type(value) is bytes:
                 yield key, value[size:]
+
+    def idle_keys(self) -> list[bytes]:
+        """List the decoded values that no flush has touched since the last call."""
+        idle = list(self.live - self.flushed - self.dirty)
+        self.flushed = set()
+        return idle
+
+    def encode_idle(self, keys: Iterable[bytes]) -> None:
+        """Turn values that are still idle back into their stored bytes."""
+        for key in keys:
+            if key in self.live and key not in self.dirty and key not in self.flushed:
+                value = self.data[key]
+                self.data[key] = HEADER.pack(FORMAT, 0, value.revision) + self.hooks.encode(value)
+                self.live.discard(key)
 
     # -- recovery ----------------------------------------------------------------------------------------
 
@@ -158,6 +187,7 @@ class Partition:
         marker = HEADER.pack(FORMAT, self.published_generation, self.progress)
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         self.dirty.difference_update(keys)
+        self.flushed.update(keys)
         return records, outputs
 
 

@@ -84,15 +84,17 @@ def totals(partition: Partition) -> dict[bytes, int]:
     return {key: partition.get(key).total for key in list(partition.data)}  # type: ignore[union-attr]
 
 
-@given(st.lists(st.one_of(st.sampled_from([b"a", b"b", b"c"]), st.just(None)), max_size=40))
+@given(st.lists(st.one_of(st.sampled_from([b"a", b"b", b"c"]), st.just(None), st.just(b"idle")), max_size=40))
 def test_recovery_equals_the_last_flush(steps: list[bytes | None]) -> None:
-    """Whatever was counted and flushed, recovery gives exactly the flushed totals."""
+    """Whatever was counted and flushed, and encoded while idle, recovery gives exactly the flushed totals."""
     partition, changelog = Partition(0, CountHooks()), list[Stored]()
     flushed: dict[bytes, int] = {}
     for step in steps:
         if step is None:
             flush(partition, changelog)
             flushed = totals(partition)
+        elif step == b"idle":
+            partition.encode_idle(partition.idle_keys())
         else:
             count(partition, step)
     recovered, _ = recover(changelog)
@@ -109,6 +111,19 @@ def test_a_value_stays_encoded_until_it_is_touched() -> None:
     value = recovered.get(b"a")
     assert value == Count(1, 1)
     assert recovered.get(b"a") is value
+
+
+def test_only_idle_values_are_encoded_again() -> None:
+    """A value flushed since the last look, or dirty, stays decoded; after a quiet interval it is bytes, and reads alike."""
+    partition, changelog = Partition(0, CountHooks()), list[Stored]()
+    count(partition, b"flushed")
+    flush(partition, changelog)
+    count(partition, b"dirty")
+    assert partition.idle_keys() == []
+    idle = partition.idle_keys()
+    partition.encode_idle([*idle, b"dirty"])
+    assert {key: type(value) for key, value in partition.data.items()} == {b"flushed": bytes, b"dirty": Count}
+    assert partition.get(b"flushed") == Count(1, 1)
 
 
 def test_an_older_revision_never_replaces_a_newer_one() -> None:
