@@ -114,7 +114,7 @@ def test_a_value_stays_encoded_until_it_is_touched() -> None:
 
 
 def test_only_idle_values_are_encoded_again() -> None:
-    """A value flushed since the last look, or dirty, stays decoded; after a quiet interval it is bytes, and reads alike."""
+    """A value flushed since the last look, or dirty, stays decoded; after a quiet interval it is bytes."""
     partition, changelog = Partition(0, CountHooks()), list[Stored]()
     count(partition, b"flushed")
     flush(partition, changelog)
