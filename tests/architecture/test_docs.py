@@ -185,6 +185,17 @@ def test_the_runtime_page_lists_every_hook() -> None:
     assert told == {name: ", ".join(versions) for name, versions in TESTED_VERSIONS.items()}
 
 
+def test_the_architecture_page_lists_the_layers() -> None:
+    """docs/architecture.md has the layers of .importlinter, in their order."""
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8").split("layers =\n")[1].split("\n\n")[0]
+    held = [
+        sorted(re.split(r" [:|] ", line.strip())) for line in contract.splitlines() if not line.strip().startswith("#")
+    ]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Layers")[1]
+    rows = re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE)
+    assert [sorted(re.findall(r"`([^`]+)`", row)) for row in rows] == held
+
+
 def test_every_dependency_is_explained() -> None:
     """The record about dependencies names each one that pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
