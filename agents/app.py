@@ -56,7 +56,7 @@ def common_partitions(counts: Mapping[str, int | None]) -> int:
         )
         raise ConfigError(
             f"the topics are not co-partitioned ({listed}); an account's events, state and alerts must share a "
-            "partition number: recreate the smaller topics with the larger count, see docs/failure-modes.md"
+            "partition number: start over with a new VITALS_TOPIC_PREFIX and VITALS_APP_ID, see docs/failure-modes.md"
         )
     return next(iter(by_count))
 
