@@ -13,6 +13,7 @@ from benchmarks.workload import Workload
 GOAL_BYTES_PER_ACCOUNT = 1_500
 GOAL_RECORDS_PER_SECOND = 100_000
 SETTLE_SECONDS = 2.0
+IDLE_SECONDS = 65.0  # a value that no flush touched is encoded again after 30 to 60 seconds
 
 
 async def measure_footprint(deployment: Deployment, workload: Workload, accounts: int) -> list[Figure]:
@@ -26,6 +27,8 @@ async def measure_footprint(deployment: Deployment, workload: Workload, accounts
         samples = await worker.catch_up(deployment.published)
         await asyncio.sleep(SETTLE_SECONDS)
         live_bytes = worker.rss_bytes
+        await asyncio.sleep(IDLE_SECONDS)
+        idle_bytes = worker.rss_bytes
     await deployment.check_nothing_set_aside()
     with running_worker(deployment.settings, deployment.log.with_suffix(".recovered.log")) as worker:
         await asyncio.sleep(SETTLE_SECONDS)
@@ -40,6 +43,13 @@ async def measure_footprint(deployment: Deployment, workload: Workload, accounts
             f"memory per account, {accounts:,} live",
             "bytes",
             (live_bytes - empty_bytes) / accounts,
+            goal=GOAL_BYTES_PER_ACCOUNT,
+        ),
+        Figure(
+            "idle_bytes_per_account",
+            "memory per account, a minute later",
+            "bytes",
+            (idle_bytes - empty_bytes) / accounts,
             goal=GOAL_BYTES_PER_ACCOUNT,
         ),
         Figure(

@@ -52,7 +52,7 @@ class Workload:
         self._random = random.Random(seed)
 
     def history(self, accounts: int, end_ms: int) -> Iterator[FileEvent]:
-        """Yield, account by account, 19 events of the last 75 days that give the factors of the model their data.
+        """Yield, account by account, 20 events of the last 75 days that give the factors of the model their data.
 
         Only logins come later than the first day: inputs are read side by side, so an invoice of yesterday might be
         scored before the logins of the months before it, as silence.
@@ -64,7 +64,7 @@ class Workload:
             yield self.event("invoice_paid", account, first_ms)
             yield self.event("ticket_opened", account, first_ms, severity="low")
             yield self.event("survey_answered", account, first_ms, score=9.0)
-            for age_days in range(HISTORY_DAYS, 0, -LOGIN_EVERY_DAYS):
+            for age_days in range(HISTORY_DAYS, -1, -LOGIN_EVERY_DAYS):
                 yield self.event("login", account, end_ms - age_days * DAY_MS)
 
     def small_accounts(self, accounts: int, end_ms: int) -> Iterator[FileEvent]:
