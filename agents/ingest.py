@@ -23,7 +23,7 @@ from agents.runtime.transport import ReadingState
 from agents.scorer import BACKLOG_WAIT_SECONDS, TICK_SLICE_ACCOUNTS, Scorer
 from service.errors import RecordRejected
 from service.ingest import Decoder
-from service.scoring import effects
+from service.scoring.events import Event
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicKind, TopicNames
 
 MERGE_INTERVAL_SECONDS = 0.05
@@ -68,7 +68,15 @@ class Ingest:
         task = self._scorer.tasks.get(batch.tp.partition)
         if task is None or task.partition is not batch.state:
             return  # revoked while the batch was waiting: its next owner reads it again
-        entries, aside = self._decode(source, batch, task)
+        entries: list[Entry] = []
+        if self._scorer.clock == "event":
+
+            def take(_source: int, offset: int, key: bytes, event: Event) -> None:
+                entries.append(Entry(event.time_ms, offset, key, event))
+
+            aside = self._decode(source, batch, task, take)
+        else:
+            aside = self._decode(source, batch, task, task.apply)
         if aside:
             await self._send(aside)
         if self._scorer.tasks.get(batch.tp.partition) is not task:
@@ -76,47 +84,38 @@ class Ingest:
         if self._scorer.clock == "event":
             self._buffer(source, batch, entries, task)
             return
-        for entry in entries:
-            self._apply(task, source, entry)
         batch.ack()
         self._scorer.wake_urgent(task)
         await self._scorer.backlog_gone(task)
 
-    def _decode(self, source: int, batch: RecordBatch, task: PartitionTask) -> tuple[list[Entry], list[OutRecord]]:
-        entries: list[Entry] = []
+    def _decode(
+        self, source: int, batch: RecordBatch, task: PartitionTask, take: Callable[[int, int, bytes, Event], object]
+    ) -> list[OutRecord]:
+        """Decode a batch and have the good records taken; return the others as dead letters and re-keyed copies."""
         aside: list[OutRecord] = []
         known = task.partition.data
         decode = self._decoder.decode
         partition = batch.tp.partition
+        kind = TOPIC_KINDS[source % REKEYED_SOURCE]
         for record in batch.records:
-            kind = TOPIC_KINDS[source] if source != REKEYED_SOURCE else original_kind(record)
+            if source == REKEYED_SOURCE:
+                kind = original_kind(record)
+            key = record.key
             try:
-                event = decode(kind, record.key, record.value, record.headers)
+                event = decode(kind, key, record.value, record.headers)
             except RecordRejected as rejected:
                 self._scorer.counters.add(f"dead_letter_{rejected.reason}")
                 topic = self._topics.dead_letters(kind)
                 aside.append(dead_letter(record, topic, rejected, self._scorer.now_ms()))
                 continue
-            if record.key not in known:  # a known account's key was checked when it was new
-                home = (murmur2(record.key) & 0x7FFFFFFF) % self._partitions
+            if key not in known:  # a known account's key was checked when it was new
+                home = (murmur2(key) & 0x7FFFFFFF) % self._partitions
                 if home != partition:
                     self._scorer.counters.add("rekeyed")
                     aside.append(rekeyed(record, self._topics.rekeyed, home, kind))
                     continue
-            entries.append(Entry(event.time_ms, record.offset, record.key, event))
-        return entries, aside
-
-    def _apply(self, task: PartitionTask, source: int, entry: Entry) -> None:
-        done = task.apply(source, entry.offset, entry.key, entry.event)
-        outcomes = self._scorer.counters
-        if done & effects.SKIPPED:
-            outcomes.add("already_applied")
-        elif done & effects.DUPLICATE:
-            outcomes.add("duplicate")
-        elif done & effects.LATE:
-            outcomes.add("late")
-        else:
-            outcomes.add("applied")
+            take(source, record.offset, key, event)
+        return aside
 
     # -- event clock -------------------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ class Ingest:
 
     def _merge(self, task: PartitionTask, merger: EventMerger) -> bool:
         def apply(source: int, entry: Entry) -> None:
-            self._apply(task, source, entry)
+            task.apply(source, entry.offset, entry.key, entry.event)
 
         if self._scorer.has_backlog(task):
             return False

@@ -19,6 +19,7 @@ from agents.runtime.commit import Committer
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
 from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
+from service.scoring import effects
 from service.scoring.engine import mark_sent
 from service.scoring.explain import score_view
 from service.scoring.model import Model
@@ -30,6 +31,7 @@ from service.topic_catalogue import TopicNames
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL_SECONDS = 10.0
+OUTCOME_NAMES = ((effects.SKIPPED, "already_applied"), (effects.DUPLICATE, "duplicate"), (effects.LATE, "late"))
 TICK_INTERVAL_SECONDS = 0.1
 # Accounts of a partition whose alerts may wait to get out; the bound on what a crash repeats, and on the alerts' delay.
 URGENT_ACCOUNTS_MAX = 32
@@ -67,6 +69,7 @@ class Scorer:
         self.tasks: dict[int, PartitionTask] = {}
         self.counters = Counters()
         self._urgent = asyncio.Event()
+        self._past_tallies: list[list[int]] = []
 
     # -- the runtime's hooks -----------------------------------------------------------------------------
 
@@ -121,6 +124,7 @@ class Scorer:
         task = self.tasks.get(partition.number)
         if task is not None and task.partition is partition:
             del self.tasks[partition.number]
+            self._past_tallies.append(task.tally)
 
     # -- loops -------------------------------------------------------------------------------------------
 
@@ -138,13 +142,23 @@ class Scorer:
         if task.urgent:
             self._urgent.set()
 
+    def outcomes(self) -> dict[str, int]:
+        """Return how many records, alerts and scores came out how, since the start; revoked partitions count too."""
+        totals = dict(self.counters.outcomes)
+        for tally in (*self._past_tallies, *(task.tally for task in self.tasks.values())):
+            for done, count in enumerate(tally):
+                if count:
+                    name = next((name for effect, name in OUTCOME_NAMES if done & effect), "applied")
+                    totals[name] = totals.get(name, 0) + count
+        return totals
+
     async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
         """Log what was done since the last report, when anything was, for ever; unknown fields are counted by event."""
         reported: dict[str, int] = {}
         while True:
             await asyncio.sleep(REPORT_INTERVAL_SECONDS)
             ignored = {f"unknown_fields_of_{event}": count for event, count in unknown_fields.items()}
-            done = {**self.counters.outcomes, **ignored}
+            done = {**self.outcomes(), **ignored}
             news = {name: count - reported.get(name, 0) for name, count in done.items()}
             if any(news.values()):
                 log.info("%s", ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count))

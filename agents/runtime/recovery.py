@@ -10,6 +10,7 @@ recovering stops the worker.
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import Any
 
@@ -81,6 +82,7 @@ class ChunkedRecovery(Recovery):
         )
         await self.app.on_rebalance_complete.send()
         table.end_recovery()
+        gc.freeze()  # what was just recovered is long-lived: no collection need look at it again
         if self.app.consumer_generation_id == generation_id:
             await self._start_inputs()
 

@@ -10,3 +10,5 @@ LATE: Final = 4  # older than the ring: counted by the caller, not scored
 CHANGED: Final = 8  # the state differs from before and must be stored
 SCORED: Final = 16  # the published view (score, band, coverage, factors, attributes) changed
 ALERTED: Final = 32  # `state.unsent` has at least one more alert
+
+COMBINATIONS: Final = 64  # every combination of effects is below
