@@ -1,8 +1,9 @@
 """From an event to its alert while 10,000 events a second come in.
 
 Open loop: every event has its instant before the run begins, and a slow worker does not move it. Time counts from the
-hand-over to the producer to the arrival at a consumer; how late the producer itself was is told beside it. The accounts that cross are made so that, by the packaged model, exactly their last event
-takes them into At-Risk; the scoring core itself confirms that before anything is published.
+hand-over to the producer to the arrival at a consumer; how late the producer itself was is told beside it. The
+accounts that cross are made so that, by the packaged model, exactly their last event takes them into At-Risk; the
+scoring core itself confirms that before anything is published.
 """
 
 from __future__ import annotations

@@ -38,6 +38,12 @@ LIVE_MIX: Final[dict[str, int]] = {
     "survey_answered": 8,
     "account_updated": 5,
 }
+TROUBLED_EVERY: Final = 50
+TROUBLES: Final[dict[str, dict[str, Any]]] = {
+    "ticket_opened": {"severity": "urgent"},
+    "survey_answered": {"score": 0.0},
+    "payment_failed": {},
+}
 
 
 def account_name(number: int) -> str:
@@ -77,11 +83,17 @@ class Workload:
                 yield self.event("login", account, end_ms - age_days * DAY_MS)
 
     def live(self, accounts: int, events: int, begin_ms: int, end_ms: int) -> Iterator[FileEvent]:
-        """Yield events of the live mix, evenly over an interval, each of an account drawn at random."""
+        """Yield events of the live mix, evenly over an interval, each of an account drawn at random.
+
+        Every 50th account has nothing but trouble, which takes it into At-Risk.
+        """
         shorts = self._random.choices(list(LIVE_MIX), list(LIVE_MIX.values()), k=events)
         for number, short in enumerate(shorts):
-            account = account_name(self._random.randrange(accounts))
-            yield self.event(short, account, begin_ms + (end_ms - begin_ms) * number // events)
+            account_number = self._random.randrange(accounts)
+            trouble = account_number % TROUBLED_EVERY == 0
+            what = self._random.choice(list(TROUBLES)) if trouble else short
+            time_ms = begin_ms + (end_ms - begin_ms) * number // events
+            yield self.event(what, account_name(account_number), time_ms, **(TROUBLES[what] if trouble else {}))
 
     def event(self, short: str, account: str, time_ms: int, **changes: Any) -> FileEvent:
         """Make one event; `changes` replace fields of its data."""
