@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
+from faust.types import TP
 
 from agents.runtime.producer import OutRecord, send_records
 from agents.runtime.table import Partition, PartitionedTable
@@ -61,12 +62,15 @@ class Committer:
         self.stats = CommitStats()
 
     async def commit(
-        self, take_offsets: Callable[[], dict[object, int]], commit_offsets: Callable[..., Awaitable[bool]]
+        self, take_offsets: Callable[[], dict[TP, int]], commit_offsets: Callable[..., Awaitable[bool]]
     ) -> bool:
         """Do the five steps; return whether offsets were committed. Raises what any step raised."""
         async with self._lock:
             with self._breaking():
                 offsets = take_offsets()
+                for tp, offset in offsets.items():
+                    if (partition := self._table.partition(tp.partition)) is not None:
+                        partition.input_ends[tp.topic] = offset
                 await self._fault_point("offsets fixed")
                 for partition in list(self._table.owned.values()):
                     await self._flush(partition, list(partition.dirty))

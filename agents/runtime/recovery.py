@@ -21,6 +21,7 @@ from faust.types import TP
 from mode import Service
 
 from agents.runtime.batch import Record
+from service.errors import StateError
 
 # A changelog whose last offsets hold no record (a compacted or emptied tail) is done when it stood still this often.
 STILL_CHECKS = 2
@@ -81,6 +82,7 @@ class ChunkedRecovery(Recovery):
             self.recovery_seconds,
         )
         await self.app.on_rebalance_complete.send()
+        await self._refuse_new_inputs()
         table.end_recovery()
         gc.freeze()  # what was just recovered is long-lived: no collection need look at it again
         if self.app.consumer_generation_id == generation_id:
@@ -96,6 +98,23 @@ class ChunkedRecovery(Recovery):
         self.active_offsets.update({TP(*tp): (start or 0) - 1 for tp, start in starts.items()})
         if tps:
             await self._call(consumer.seek_wait({tp: self.active_offsets[tp] + 1 for tp in tps}))
+
+    async def _refuse_new_inputs(self) -> None:
+        """Raise StateError when an input ends before what is in the state: its records would be taken for old ones."""
+        applied = {
+            TP(topic, number): end
+            for number, partition in self.app.state_table.recovering.items()
+            for topic, end in partition.input_ends.items()
+        }
+        known = [tp for tp in applied if tp in self.app.consumer.assignment()]
+        ends = await self._call(self.app.consumer.highwaters(*known)) if known else {}
+        for tp, end in ends.items():
+            if end < applied[TP(*tp)]:
+                raise StateError(
+                    f"{tp.topic}/{tp.partition} ends at offset {end}, but records up to {applied[TP(*tp)]} are in the "
+                    "state: the topic was deleted and made anew; start over with a new VITALS_TOPIC_PREFIX and "
+                    "VITALS_APP_ID"
+                )
 
     async def _call(self, awaitable: Any) -> Any:
         """Await a consumer call; raise RebalanceAgain or ServiceStopped when it is overtaken by one."""

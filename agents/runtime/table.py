@@ -10,13 +10,15 @@ Each changelog record opens with a header that this layer owns:
 
 `revision` grows with every change of the value; recovery keeps the highest, so a paused worker that wakes up after its
 partitions moved cannot put an older state over a newer one. `generation` counts the flushes of the partition. The
-marker record (key MARKER_KEY) has no payload: its generation is the last one whose outputs were acknowledged (after a
-crash, exactly the keys of later generations may lack their outputs, and they are published again), and its revision is
-the progress of the partition's time at the last flush of every dirty key.
+marker record (key MARKER_KEY) tells of the partition: its generation is the last one whose outputs were acknowledged
+(after a crash, exactly the keys of later generations may lack their outputs, and they are published again), its
+revision is the progress of the partition's time at the last flush of every dirty key, and its payload, JSON by topic,
+the input offsets that were about to be committed: an input that ends before them was deleted and made anew.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
@@ -75,6 +77,7 @@ class Partition:
         "flushed",
         "generation",
         "hooks",
+        "input_ends",
         "live",
         "number",
         "progress",
@@ -88,6 +91,7 @@ class Partition:
         self.dirty: set[bytes] = set()
         self.live: set[bytes] = set()  # keys whose values are decoded
         self.flushed: set[bytes] = set()  # keys flushed since the last `idle_keys`
+        self.input_ends: dict[str, int] = {}  # by topic: the offset after the last record that is in the state
         self.generation = 0
         self.published_generation = 0
         self.progress = 0
@@ -142,6 +146,7 @@ class Partition:
             key, value = record.key, record.value
             if key == MARKER_KEY:
                 _, self.published_generation, self.progress = HEADER.unpack_from(value)
+                self.input_ends = json.loads(value[HEADER.size :])
             elif value is None:
                 data.pop(key, None)
             elif value[0] != FORMAT:
@@ -184,7 +189,7 @@ class Partition:
             stored = HEADER.pack(FORMAT, generation, value.revision) + hooks.encode(value)
             records.append(OutRecord(topic, number, key, stored))
             outputs[key] = hooks.outputs(self, key, value)
-        marker = HEADER.pack(FORMAT, self.published_generation, self.progress)
+        marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + json.dumps(self.input_ends).encode()
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         self.dirty.difference_update(keys)
         self.flushed.update(keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import murmur2
 
 from agents.runtime.table import HEADER, MARKER_KEY
@@ -251,7 +253,7 @@ def test_a_repeated_event_counts_once(deployment: Deployment) -> None:
 def test_records_of_another_partitioner_reach_their_account(deployment: Deployment) -> None:
     """A record on a partition that its key does not hash to is forwarded, and counted once."""
     topic = f"{deployment.settings.topic_prefix}product-usage"
-    home = (murmur2(b"acme") & 0x7FFFFFFF) % 8
+    home = home_of(b"acme")
     records = [(b"acme", login("acme", f"event-{partition}"), (), partition) for partition in range(8)]
     produce(deployment.bootstrap, topic, records)
     with deployment.start() as worker:
@@ -265,11 +267,39 @@ def test_records_of_another_partitioner_reach_their_account(deployment: Deployme
 
 
 @pytest.mark.kafka
+def test_an_input_that_was_made_anew_is_refused(deployment: Deployment) -> None:
+    """A worker whose input was deleted and created again says so, instead of taking new records for old ones."""
+    topic = f"{deployment.settings.topic_prefix}product-usage"
+    produce(deployment.bootstrap, topic, [(b"acme", login("acme", f"event-{number}")) for number in range(5)])
+    with deployment.start() as worker:
+        deployment.wait(worker)
+        assert worker.terminate() == 0
+    asyncio.run(recreate(deployment.bootstrap, topic))
+    produce(deployment.bootstrap, topic, [(b"acme", login("acme", "new"))])
+    with start_worker(deployment.settings, deployment.log) as worker:
+        assert worker.process.wait(60) == 1
+        assert f"{topic}/{home_of(b'acme')} ends at offset 1, but records up to 5 are in the state" in worker.output()
+
+
+async def recreate(bootstrap: str, topic: str) -> None:
+    """Delete a topic and create it again with the same partitions."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    await admin.delete_topics([topic])
+    await asyncio.sleep(2)
+    await admin.create_topics([NewTopic(topic, 8, 1)])
+    await asyncio.sleep(1)
+    await admin.close()
+
+
+def home_of(key: bytes) -> int:
+    """Return the partition that a key hashes to."""
+    return int(murmur2(key) & 0x7FFFFFFF) % 8
+
+
+@pytest.mark.kafka
 def test_topics_that_are_not_co_partitioned_are_refused(settings: Settings, vitals: Vitals, tmp_path: Path) -> None:
     """A topic with another partition count stops the start with a message that names it."""
-    import asyncio  # noqa: PLC0415 - used by this test alone
-
-    from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # noqa: PLC0415 - used by this test alone
 
     async def create() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
