@@ -38,7 +38,7 @@ class Sizes:
     footprint_accounts: int
 
 
-FULL = Sizes(accounts=10_000, live_events=700_000, latency_seconds=20, crossings=500, footprint_accounts=100_000)
+FULL = Sizes(accounts=10_000, live_events=600_000, latency_seconds=20, crossings=500, footprint_accounts=100_000)
 QUICK = Sizes(accounts=2_000, live_events=80_000, latency_seconds=5, crossings=100, footprint_accounts=20_000)
 
 
