@@ -48,5 +48,7 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  -o requirements/dev.txt --group dev pyproject.toml
 
-clean: ## remove what the other targets made (the embedded broker's data too)
-	rm -rf $(VENV) .vitals .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## stop the embedded broker and remove what the other targets made, its data too
+	@[ ! -x $(BIN)/vitals ] || $(BIN)/vitals kafka down
+	rm -rf $(VENV) .vitals .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

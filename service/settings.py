@@ -11,17 +11,30 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+from yaml import YAMLError
 
 from service.errors import ConfigError
 
 Clock = Literal["wall", "event"]
+
+
+def _checked_brokers(text: str) -> str:
+    for address in text.split(","):
+        host, _, port = address.rpartition(":")
+        if not host or "/" in host or host != host.strip() or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+            raise ValueError("expected host:port, or several with commas between, each port from 1 to 65535")
+    return text
+
+
+Brokers = Annotated[str, AfterValidator(_checked_brokers)]
 
 
 class Settings(BaseSettings):
@@ -29,7 +42,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VITALS_", extra="forbid", frozen=True)
 
-    broker: str | None = Field(
+    broker: Brokers | None = Field(
         default=None, description="host:port[,host:port...] of the Kafka brokers; unset: the embedded broker"
     )
     app_id: str = Field(
@@ -87,8 +100,16 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic validates them
     except ValidationError as error:
-        wrong = "; ".join(
-            f"VITALS_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']} (got {item.get('input')!r})"
-            for item in error.errors()
-        )
-        raise ConfigError(f"wrong settings: {wrong}") from None
+        raise ConfigError(f"wrong settings: {'; '.join(map(_explained, error.errors()))}") from None
+    except (OSError, ValueError, YAMLError) as error:
+        path, reason = os.environ.get("VITALS_CONFIG"), " ".join(str(error).split())
+        raise ConfigError(f"{path}: expected a YAML file of settings, one `name: value` a line ({reason})") from None
+
+
+def _explained(fault: ErrorDetails) -> str:
+    name = "_".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(Settings.model_fields)
+        return f"{os.environ.get('VITALS_CONFIG')} sets {name!r}, which is no setting; the settings are: {known}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"{name} (VITALS_{name.upper()}): {reason} (got {fault.get('input')!r})"

@@ -1,6 +1,7 @@
 """Print every alert once: `python consume_alerts.py`; needs `pip install aiokafka`."""
 
 import asyncio
+import contextlib
 import json
 import os
 
@@ -33,4 +34,5 @@ async def consume() -> None:
         await consumer.stop()
 
 
-asyncio.run(consume())
+with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+    asyncio.run(consume())

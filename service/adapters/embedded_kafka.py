@@ -335,7 +335,9 @@ def resolve_bootstrap(settings: Settings) -> str:
         return settings.broker
     status = EmbeddedKafka(settings.home).status()
     if status.state == "stopped":
-        raise DependencyError("no broker: run `vitals kafka up` or set VITALS_BROKER")
+        raise DependencyError(
+            f"no broker: none runs from {settings.home.absolute()}; run `vitals kafka up`, or set VITALS_BROKER"
+        )
     return status.bootstrap
 
 

@@ -21,9 +21,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object"
 def register(cli: typer.Typer) -> None:
     """Add `vitals kafka up`, `down` and `status`."""
     group = typer.Typer(no_args_is_help=True, help="A real Apache Kafka on this machine, on loopback only.")
-    group.command()(up)
-    group.command()(down)
-    group.command()(status)
+    group.command(epilog="Examples: vitals kafka up · vitals kafka up --brokers 3 --port 9092 --data /var/tmp/kafka")(
+        up
+    )
+    group.command(epilog="Example: vitals kafka down")(down)
+    group.command(epilog="Example: vitals kafka status --json")(status)
     cli.add_typer(group, name="kafka")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -28,9 +30,25 @@ def build_cli() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    cli.callback()(_common_options)
     for name in COMMAND_MODULES:
         importlib.import_module(f"service.cli.{name}").register(cli)
     return cli
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vitals {metadata.version('vitals')}")
+        raise typer.Exit
+
+
+def _common_options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and exit", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from service.input_files import InputFile, RefusedLine
 from service.settings import load_settings
 
 INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 HELP = """Publish files of events to their topics, in order, keyed by account; every event is acknowledged.
 
@@ -84,9 +85,11 @@ def run_publish(files: list[InputFile], *, as_json: bool) -> int:
 
         def interrupt() -> None:
             stop.set()
-            loop.remove_signal_handler(signal.SIGINT)  # a second Ctrl-C does not wait for acknowledgements
+            for number in STOP_SIGNALS:  # a second one does not wait for acknowledgements
+                loop.remove_signal_handler(number)
 
-        loop.add_signal_handler(signal.SIGINT, interrupt)
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, interrupt)
         events = chain.from_iterable(file.events(decoder, refuse) for file in files)
         with reading_progress("publishing", files) as progress:
             names = TopicNames.from_settings(settings)
@@ -109,4 +112,6 @@ def run_publish(files: list[InputFile], *, as_json: bool) -> int:
                 ("events/s", f"{summary.events_per_second:,.0f}"),
             ],
         )
-    return INTERRUPTED if summary.interrupted else 0
+    if summary.interrupted:
+        return INTERRUPTED
+    return 1 if refused and not summary.events else 0

@@ -24,8 +24,8 @@ EXIT_CHANGES = 3
 def register(cli: typer.Typer) -> None:
     """Add `vitals topics plan` and `apply`."""
     group = typer.Typer(no_args_is_help=True, help="The topics that Vitals reads and writes.")
-    group.command()(plan)
-    group.command()(apply)
+    group.command(epilog="Examples: vitals topics plan · VITALS_BROKER=kafka:9092 vitals topics plan --json")(plan)
+    group.command(epilog="Example: vitals topics apply")(apply)
     cli.add_typer(group, name="topics")
 
 

@@ -78,7 +78,8 @@ def run_watch(
 
     async def run() -> int:
         stop = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         shown = 0
         records = follow(bootstrap, topics, from_start=from_start, stop=stop, seconds=seconds)
         async with aclosing(records):

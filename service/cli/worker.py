@@ -68,3 +68,6 @@ def set_up_logging(settings: Settings) -> None:
     for name in ("aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)
+    # A broker's first group has to wait for its coordinator; the client tries again by itself.
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    coordinator.addFilter(lambda record: "GroupCoordinatorNotAvailable" not in record.getMessage())
