@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         default=0.5, description="how often state is flushed and offsets are committed"
     )
     batch_max_records: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=2_000,
+        default=500,
         description="most records of one partition that are handled before others get their turn",
     )
     session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = Field(

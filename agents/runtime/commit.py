@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
@@ -35,7 +36,6 @@ class CommitStats:
     commits: int = 0
     flushes: int = 0
     state_records: int = 0
-    output_records: int = 0
     flush_seconds: float = 0.0
 
 
@@ -72,8 +72,8 @@ class Committer:
                     if (partition := self._table.partition(tp.partition)) is not None:
                         partition.input_ends[tp.topic] = offset
                 await self._fault_point("offsets fixed")
-                for partition in list(self._table.owned.values()):
-                    await self._flush(partition, list(partition.dirty))
+                owned = list(self._table.owned.values())
+                await self._flush([(partition, None) for partition in owned])
                 await self._fault_point("state flushed")
                 committed = await commit_offsets(offsets) if offsets else False
                 await self._fault_point("offsets committed")
@@ -86,7 +86,8 @@ class Committer:
             if self._table.partition(partition.number) is not partition:
                 return  # revoked meanwhile: its next owner publishes from the changelog
             with self._breaking():
-                await self._flush(partition, [key for key in keys if key in partition.dirty])
+                dirty = [key for key in keys if key in partition.dirty]
+                await self._flush([(partition, dirty)] if dirty else [])
 
     def _breaking(self) -> _Breaking:
         if self._broken is not None:
@@ -97,31 +98,58 @@ class Committer:
         """Refuse every later commit: the order of acknowledgements is no longer known."""
         self._broken = error
 
-    async def _flush(self, partition: Partition, keys: list[bytes]) -> None:
-        while keys:
-            keys = await self._flush_once(partition, keys)
+    async def _flush(self, dirty: list[_Dirty]) -> None:
+        while dirty:
+            dirty = await self._flush_once(dirty)
 
-    async def _flush_once(self, partition: Partition, keys: list[bytes]) -> list[bytes]:
-        """Flush and publish once; return the keys to store again because their outputs are sent."""
+    async def _flush_once(self, dirty: list[_Dirty]) -> list[_Dirty]:
+        """Flush and publish keys of all given partitions together; return those to store again: their outputs are sent.
+
+        Together, because each acknowledgement is waited for while agents use the loop.
+        """
         started = time.perf_counter()
-        records, outputs_by_key = partition.encode_dirty(self._changelog_topic, keys)
-        generation = partition.generation
-        await send_records(self._producer(), records)
+        encoded: list[_Encoded] = []
+        for partition, chosen in dirty:
+            keys = list(partition.dirty) if chosen is None else chosen
+            if not keys:
+                continue
+            records, outputs = partition.encode_dirty(self._changelog_topic, keys)
+            encoded.append(_Encoded(partition, partition.generation, records, outputs))
+            await asyncio.sleep(0)
+        await self._send([record for part in encoded for record in part.records])
         await self._fault_point("state acknowledged")
-        outputs: list[OutRecord] = [output for made in outputs_by_key.values() for output in made]
-        await send_records(self._producer(), outputs)
-        partition.published_generation = generation
+        await self._send([output for part in encoded for made in part.outputs.values() for output in made])
         await self._fault_point("outputs published")
-        published = partition.hooks.published
-        again = [
-            key for key, made in outputs_by_key.items() if made and published(partition, key, partition.get(key), made)
-        ]
-        stats = self.stats
-        stats.flushes += 1
-        stats.state_records += len(records)
-        stats.output_records += len(outputs)
-        stats.flush_seconds += time.perf_counter() - started
+        self.stats.flushes += 1
+        self.stats.state_records += sum(len(part.records) for part in encoded)
+        again: list[_Dirty] = [(part.partition, keys) for part in encoded if (keys := part.note_published())]
+        self.stats.flush_seconds += time.perf_counter() - started
         return again
+
+    async def _send(self, records: list[OutRecord]) -> None:
+        await send_records(self._producer(), records)
+
+
+_Dirty: TypeAlias = tuple[Partition, list[bytes] | None]
+"""Keys of a partition to flush; None: all that are dirty when its turn comes."""
+
+
+class _Encoded(NamedTuple):
+    """What one flush writes for one partition."""
+
+    partition: Partition
+    generation: int
+    records: list[OutRecord]
+    outputs: dict[bytes, list[OutRecord]]
+
+    def note_published(self) -> list[bytes]:
+        """Move the marker, tell the application, and return the keys whose states changed by that."""
+        partition = self.partition
+        partition.published_generation = self.generation
+        published = partition.hooks.published
+        return [
+            key for key, made in self.outputs.items() if made and published(partition, key, partition.get(key), made)
+        ]
 
 
 class _Breaking:

@@ -146,7 +146,7 @@ class Partition:
             key, value = record.key, record.value
             if key == MARKER_KEY:
                 _, self.published_generation, self.progress = HEADER.unpack_from(value)
-                self.input_ends = json.loads(value[HEADER.size :])
+                self.input_ends = json.loads(value[HEADER.size :] or b"{}")
             elif value is None:
                 data.pop(key, None)
             elif value[0] != FORMAT:
