@@ -1,4 +1,4 @@
-"""What is allowed in a model and still cannot be meant: weights that never act, signals nobody feeds, unreachable bands.
+"""What is allowed in a model and still cannot be meant: weights that never act, bands out of reach.
 
 Warnings only, each naming its field; what is wrong was refused by the loader. A warning is given when it is certain
 for every account, so a model without warnings may still be a poor one.
@@ -89,7 +89,7 @@ def _band_warnings(model: Model) -> Iterator[str]:
 
 def _extreme_score(model: Model, *, lowest: bool) -> float:
     """Bound the scores of accounts with a band: the best or worst outputs first, until the least coverage is full."""
-    parts = sorted(((_outputs(factor), factor.weight) for factor in model.factors if factor.signal.parts))
+    parts = sorted((_outputs(factor), factor.weight) for factor in model.factors if factor.signal.parts)
     ordered: Sequence[tuple[float, float]] = [(low, weight) for (low, _), weight in parts]
     if not lowest:
         ordered = sorted(((high, weight) for (_, high), weight in parts), reverse=True)
