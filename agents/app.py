@@ -56,7 +56,7 @@ def common_partitions(counts: Mapping[str, int | None]) -> int:
         )
         raise ConfigError(
             f"the topics are not co-partitioned ({listed}); an account's events, state and alerts must share a "
-            "partition number: recreate the smaller topics with the larger count, see docs/failure-modes.md"
+            "partition number: start over with a new VITALS_TOPIC_PREFIX and VITALS_APP_ID, see docs/failure-modes.md"
         )
     return next(iter(by_count))
 
@@ -82,10 +82,11 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
         await send_records(app.producer.client, records)  # type: ignore[attr-defined]  # our DurableProducer
 
     inputs = Inputs(topics, lambda: cast("BatchConsumer", app.consumer))
+    decoder = Decoder(deps.now_ms)
     ingest = Ingest(
         scorer=scorer,
         topics=topics,
-        decoder=Decoder(deps.now_ms),
+        decoder=decoder,
         partitions=deps.partitions,
         send=send,
         inputs=inputs,
@@ -99,9 +100,12 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
     async def let_time_pass() -> None:
         await scorer.tick_forever(inputs)
 
+    async def report() -> None:
+        await scorer.report_forever(decoder.unknown_fields)
+
     app.task(bring_out_alerts)
     app.task(let_time_pass)
-    app.task(scorer.report_forever)
+    app.task(report)
     if settings.clock == "event":
         app.task(ingest.merge_forever)
     return app

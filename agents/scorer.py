@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agents.inputs import Inputs
@@ -138,12 +138,13 @@ class Scorer:
         if task.urgent:
             self._urgent.set()
 
-    async def report_forever(self) -> None:
-        """Log what was done since the last report, when anything was, for ever."""
+    async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
+        """Log what was done since the last report, when anything was, for ever; unknown fields are counted by event."""
         reported: dict[str, int] = {}
         while True:
             await asyncio.sleep(REPORT_INTERVAL_SECONDS)
-            done = dict(self.counters.outcomes)
+            ignored = {f"unknown_fields_of_{event}": count for event, count in unknown_fields.items()}
+            done = {**self.counters.outcomes, **ignored}
             news = {name: count - reported.get(name, 0) for name, count in done.items()}
             if any(news.values()):
                 log.info("%s", ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count))

@@ -21,8 +21,7 @@ from benchmarks.deployment import Deployment
 from benchmarks.figures import Figure, as_json, machine, print_table
 from benchmarks.footprint import measure_footprint
 from benchmarks.latency import measure_latency
-from benchmarks.throughput import measure_throughput, prepare_backlog
-from benchmarks.worker_process import running_worker
+from benchmarks.throughput import make_backlog, make_history, measure_throughput
 from benchmarks.workload import Workload
 from service.adapters.embedded_kafka import EmbeddedKafka
 from service.errors import VitalsError
@@ -39,7 +38,7 @@ class Sizes:
     footprint_accounts: int
 
 
-FULL = Sizes(accounts=10_000, live_events=600_000, latency_seconds=20, crossings=500, footprint_accounts=200_000)
+FULL = Sizes(accounts=10_000, live_events=700_000, latency_seconds=20, crossings=500, footprint_accounts=100_000)
 QUICK = Sizes(accounts=2_000, live_events=80_000, latency_seconds=5, crossings=100, footprint_accounts=20_000)
 
 
@@ -52,11 +51,11 @@ def say(text: str) -> None:
 async def measure_worker(bootstrap: str, home: Path, sizes: Sizes) -> list[Figure]:
     """Measure one worker's throughput, then its latency, then the bare consumer on the same topics."""
     deployment, workload = Deployment(bootstrap, home, "bench"), Workload(1)
-    say("publishing the backlog ...")
-    await prepare_backlog(deployment, workload, sizes.accounts, sizes.live_events)
-    say(f"one worker catches up on {deployment.published:,} events ...")
-    with running_worker(deployment.settings, deployment.log) as worker:
-        figures = await measure_throughput(deployment, worker)
+    say(f"giving {sizes.accounts:,} accounts their history ...")
+    history = await make_history(deployment, workload, sizes.accounts)
+    say(f"one worker catches up on {sizes.live_events:,} events ...")
+    await make_backlog(deployment, workload, sizes.accounts, sizes.live_events)
+    async with measure_throughput(deployment) as (worker, figures):
         say("event to alert at 10,000 events/s ...")
         latency = await measure_latency(
             deployment,
@@ -71,6 +70,7 @@ async def measure_worker(bootstrap: str, home: Path, sizes: Sizes) -> list[Figur
     return [
         *figures,
         Figure("raw_events_per_second", "bare aiokafka consumer that does nothing", "1/s", raw, "more"),
+        history,
         Figure("raw_share", "events, whole run, of the bare consumer's", "1", figures[0].value / raw, "more"),
         *latency,
     ]

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from schemas.catalogue import INPUTS, OUTPUTS
 from schemas.envelope import OutputEvent
 from schemas.outputs import AlertData, ScoreData
-from schemas.plain_score import plain_score
 from schemas.times import time_text
-
-_SCORE_TYPE: Final = OUTPUTS["score"].type
-_ALERT_TYPE: Final = OUTPUTS["alert"].type
 
 
 def encode_input(
@@ -46,10 +42,8 @@ def encode_input(
 
 def encode_score(view: object, *, source: str) -> bytes:
     """Write a score event from a view that has the fields of `ScoreData`; raises ValidationError when one is off."""
-    data = plain_score(view)
-    if data is None:
-        data = ScoreData.model_validate(view, from_attributes=True).model_dump(by_alias=True)
-    return _encode_output(_SCORE_TYPE, f"{data['account']}:{data['seq']}", source, data)
+    data = ScoreData.model_validate(view, from_attributes=True)
+    return _encode_output("score", f"{data.account}:{data.seq}", source, data)
 
 
 def encode_alert(alert: object, *, source: str) -> bytes:
@@ -57,21 +51,21 @@ def encode_alert(alert: object, *, source: str) -> bytes:
 
     Raises ValidationError when a field is off.
     """
-    data = AlertData.model_validate(alert, from_attributes=True).model_dump(by_alias=True)
-    return _encode_output(_ALERT_TYPE, data["id"], source, data)
+    data = AlertData.model_validate(alert, from_attributes=True)
+    return _encode_output("alert", data.id, source, data)
 
 
-def _encode_output(type_: str, event_id: str, source: str, data: dict[str, Any]) -> bytes:
+def _encode_output(short: str, event_id: str, source: str, data: ScoreData | AlertData) -> bytes:
     return orjson.dumps(
         {
             "specversion": "1.0",
             "id": event_id,
             "source": source,
-            "type": type_,
-            "subject": data["account"],
-            "time": data["as_of"],
+            "type": OUTPUTS[short].type,
+            "subject": data.account,
+            "time": time_text(data.as_of_ms),
             "datacontenttype": "application/json",
-            "data": data,
+            "data": data.model_dump(by_alias=True),
         }
     )
 

@@ -110,6 +110,9 @@ class RuntimeApp(faust.App):
                     partition.encode_idle(idle[start : start + IDLE_SLICE_VALUES])
                     await asyncio.sleep(0)
 
+    def _create_directories(self) -> None:
+        """Make no folder: nothing is kept on disk."""
+
     def _new_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_consumer, self)
 
