@@ -10,12 +10,13 @@ from __future__ import annotations
 import heapq
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from time import time_ns
 from typing import Any, BinaryIO, Final, cast
@@ -93,13 +94,14 @@ class _Workers:
         """Start all, tell them the end of time when all have read, and add up what they did."""
         context = get_context("spawn")  # a fork would share open files, threads and terminal state
         try:
-            for task in self._tasks:
-                mine, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(task, theirs), daemon=True)
-                process.start()
-                theirs.close()
-                self._processes.append(process)
-                self._pipes.append(mine)
+            with _interrupts_held():
+                for task in self._tasks:
+                    mine, theirs = context.Pipe()
+                    process = context.Process(target=_work, args=(task, theirs), daemon=True)
+                    process.start()
+                    theirs.close()
+                    self._processes.append(process)
+                    self._pipes.append(mine)
             latest = [latest_ms for latest_ms in self._gather("latest") if latest_ms is not None]
             until_ms = self._tasks[0].options.until_ms
             for pipe in self._pipes:
@@ -154,9 +156,19 @@ class _Workers:
             pipe.close()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep Ctrl-C for later, and for good from the processes started meanwhile: they are ended by the one waiting."""
+    ensure_running()  # a helper of the standard library's, whose own start would let interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(task: _Task, pipe: Connection) -> None:
     """Do one process's share; an error of ours is told, and when nobody listens any more the work ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started us is interrupted as well, and ends us
     with suppress(BrokenPipeError, EOFError, ConnectionResetError):
         try:
             _replay_share(task, pipe)

@@ -102,7 +102,7 @@ def test_an_interrupt_ends_all_of_it(tmp_path: Path, lines: list[bytes]) -> None
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == b""
+    assert errors.decode() == ""
     assert not [part for part in parts if part.is_running()]
     assert not list((tmp_path / "tmp").iterdir())
     assert not (tmp_path / "out").exists()
@@ -131,7 +131,7 @@ def children(pid: int, count: int) -> list[psutil.Process]:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         found = [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
-        if len(found) == count and all(child.cpu_times().user > 0.3 for child in found):
+        if len(found) == count:
             return found
         time.sleep(0.1)
     raise AssertionError("the processes did not start")
