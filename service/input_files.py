@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 from schemas.catalogue import InputKind
 from service.csv_events import CsvMapping, CsvRow, bounded_lines, csv_rows
@@ -55,6 +55,17 @@ class RefusedLine(NamedTuple):
         return f"{self.file}:{self.line}: {self.reason}: {self.detail}"
 
 
+class Part(Protocol):
+    """Some of the accounts; bad lines that name none are told by the part that `is_first`."""
+
+    @property
+    def is_first(self) -> bool:
+        """Tell whether bad lines of nobody are this part's."""
+
+    def owns(self, account: bytes) -> bool:
+        """Tell whether the account (its id in UTF-8) belongs to this part."""
+
+
 class Share:
     """One of `count` parts of all accounts, the same in every process and on every machine."""
 
@@ -63,12 +74,30 @@ class Share:
         self.count = count
         self._known: dict[bytes, bool] = {}
 
+    @property
+    def is_first(self) -> bool:
+        """True for the first of the parts."""
+        return self.index == 0
+
     def owns(self, account: bytes) -> bool:
-        """Tell whether the account (its id in UTF-8) belongs to this part."""
+        """Tell whether the account's hash falls into this part."""
         known = self._known.get(account)
         if known is None:
             known = self._known[account] = zlib.crc32(account) % self.count == self.index
         return known
+
+
+class OneAccount:
+    """One account alone."""
+
+    is_first = True
+
+    def __init__(self, account: str) -> None:
+        self._account = account.encode("utf-8", "surrogatepass")
+
+    def owns(self, account: bytes) -> bool:
+        """Tell whether this is the account."""
+        return account == self._account
 
 
 class InputFile:
@@ -106,25 +135,25 @@ class InputFile:
                 yield FileEvent(KIND_OF_EVENT[type(event)], value, event)
 
     def core_events(
-        self, decoder: Decoder, refuse: Callable[[RefusedLine], None], share: Share | None = None
+        self, decoder: Decoder, refuse: Callable[[RefusedLine], None], part: Part | None = None
     ) -> Iterator[Event]:
         """Yield what the core understands of the same events, without the bytes where they need not be written.
 
-        Of a share only its accounts' events come, and a bad line is refused by the share that it belongs to.
+        Of a part only its accounts' events come, and a bad line is refused by the part that it belongs to.
         """
         for line, found in self._lines():
             account = None
-            if share is not None:
+            if part is not None:
                 account = _account_bytes(found)
-                if account is not None and not share.owns(account):
+                if account is not None and not part.owns(account):
                     continue
             try:
                 event = self._core_event(found, decoder)
             except RecordRejected as rejected:
-                if share is None or account is not None or share.index == 0:
+                if part is None or account is not None or part.is_first:
                     self._refuse(RefusedLine(self.path, line, rejected.reason, rejected.detail), refuse)
                 continue
-            if share is None or account is not None or share.owns(event.account.encode()):
+            if part is None or account is not None or part.owns(event.account.encode()):
                 yield event
 
     def _core_event(self, found: bytes | CsvRow | RecordRejected, decoder: Decoder) -> Event:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from service.cli import model_diff
 from service.cli.terminal import printable
 from service.settings import load_settings
 
 if TYPE_CHECKING:
     from service.scoring.model import Model
-
-DEFAULT = "default"
 
 HELP = "Check, show and compare health models."
 
@@ -56,6 +55,8 @@ def register(cli: typer.Typer) -> None:
     ) -> None:
         show_model(load_settings(model=file).model, as_json=as_json)
 
+    model_diff.register(group)
+
 
 def check_model(file: Path) -> None:
     """Print the warnings and the verdict; raises ConfigError with every fault."""
@@ -80,7 +81,7 @@ def show_model(file: Path | None, *, as_json: bool) -> None:
     packaged = resources.files("service.model").joinpath(DEFAULT_NAME)
     text = packaged.read_text(encoding="utf-8") if file is None else file.read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
-    source = DEFAULT if file is None else str(file)
+    source = model_diff.DEFAULT if file is None else str(file)
     if as_json:
         document = {"version": model.version, "source": source, "model": content}
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -16,7 +16,7 @@ import orjson
 
 from service.errors import InputError
 from service.ingest import Decoder
-from service.input_files import InputFile, RefusedLine, Share
+from service.input_files import InputFile, Part, RefusedLine
 from service.outputs import score_message
 from service.replay.core import Replay, merge_events
 from service.replay.spool import AlertSpool
@@ -78,31 +78,34 @@ def feed(
     *,
     refuse: Refuse,
     progress: Progress = lambda _: None,
-    share: Share | None = None,
+    part: Part | None = None,
 ) -> None:
-    """Read the files to their ends and apply every event, of a share of the accounts if only they are asked for."""
+    """Read the files to their ends and apply every event, of a part of the accounts if only they are asked for."""
 
     def note(line: RefusedLine) -> None:
         replay.summary.refused[line.reason] += 1
         refuse(line)
 
     apply = replay.apply
-    for count, event in enumerate(_events(files, decoder, note, share)):
+    for count, event in enumerate(read_events(files, decoder, note, part)):
         apply(event)
         if not count % PROGRESS_EVENTS:
             progress(count)
     replay.drain()
 
 
-def _events(files: Sequence[InputFile], decoder: Decoder, refuse: Refuse, share: Share | None) -> Iterator[Event]:
-    if share is None or len(files) == 1:
-        return merge_events([file.core_events(decoder, refuse, share) for file in files])
-    # How files out of order merge depends on all of their events, so a share is taken from the whole.
-    tell = refuse if share.index == 0 else lambda _: None
+def read_events(
+    files: Sequence[InputFile], decoder: Decoder, refuse: Refuse, part: Part | None = None
+) -> Iterator[Event]:
+    """Yield the events of all files, merged by time; of a part of the accounts only theirs, in the same order."""
+    if part is None or len(files) == 1:
+        return merge_events([file.core_events(decoder, refuse, part) for file in files])
+    # How files out of order merge depends on all of their events, so a part is taken from the whole.
+    tell = refuse if part.is_first else lambda _: None
     return (
         event
         for event in merge_events([file.core_events(decoder, tell) for file in files])
-        if share.owns(event.account.encode())
+        if part.owns(event.account.encode())
     )
 
 

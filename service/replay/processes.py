@@ -192,7 +192,7 @@ def _replay_share(task: _Task, pipe: Connection) -> None:
             pipe.send(("progress", (events, [file.bytes_read for file in task.files])))
 
         decoder = Decoder(lambda: time_ns() // 1_000_000)
-        feed(replay, task.files, decoder, refuse=refuse, progress=progress, share=task.share)
+        feed(replay, task.files, decoder, refuse=refuse, progress=progress, part=task.share)
         pipe.send(("latest", replay.latest_ms))
         write_scores(replay, model, pipe.recv(), scores if options.out is not None else None)
         spool.write_sorted(alerts)
