@@ -42,7 +42,7 @@ async def publish(bootstrap: str, names: TopicNames, accounts: list[str]) -> Non
 
 
 def test_the_last_score_and_recent_alerts_are_found(broker: EmbeddedKafka, settings: Settings) -> None:
-    """Whatever partition the id hashes to, the last score and the recent alerts come back, and of that account alone."""
+    """Whatever partition the id hashes to, the last score and the recent alerts come back, of that account alone."""
     names = TopicNames.from_settings(settings)
     accounts = [f"acct-{number}" for number in range(12)] + ["äöü"]
 
