@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -23,11 +23,14 @@ from schemas.codec import encode_input
 from schemas.times import parse_time_ms
 from service.errors import InputError, RecordRejected
 from service.ingest import VALUE_MAX_BYTES
+from service.plain_usage import ACTIONS, ID_MAX, ID_SEPARATOR, make_usage
+from service.scoring.events import Usage
 
 REQUIRED_FIELDS = ("account", "time", "type")
 ENVELOPE_FIELDS = (*REQUIRED_FIELDS, "id", "source")
 # Equal rows are counted among this many distinct rows, then counting starts anew under another number.
 COUNTED_ROWS = 1_000_000
+BLOCK_BYTES = 256 * 1024
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -77,42 +80,91 @@ def parse_fields(text: str, option: str) -> dict[str, str]:
 
 
 def bounded_lines(stream: BufferedReader) -> Iterator[tuple[int, bytes | RecordRejected]]:
-    """Yield each line's number and its text without the end; a refusal for a line that no record may hold."""
+    """Yield each line's number and its text without the end; a refusal for a line that no record may hold.
+
+    Reads what is there, up to a block, so that a pipe's lines come as they are written.
+    """
     line = 0
-    while text := stream.readline(VALUE_MAX_BYTES + 2):
-        line += 1
-        if text.endswith(b"\n") or len(text) <= VALUE_MAX_BYTES:
-            yield line, text.rstrip(b"\r\n")
-            continue
-        while not text.endswith(b"\n") and (text := stream.readline(VALUE_MAX_BYTES)):
-            pass  # the rest of the line is read and dropped
-        yield line, RecordRejected("too_large", f"the line has more than {VALUE_MAX_BYTES} bytes")
+    rest = b""
+    while block := stream.read1(BLOCK_BYTES):
+        texts = (rest + block).split(b"\n")
+        # Of a line without end only so much is kept that it stays too long.
+        rest = texts.pop()[: VALUE_MAX_BYTES + 2]
+        for text in texts:
+            line += 1
+            yield line, text.rstrip(b"\r") if len(text) <= VALUE_MAX_BYTES + 1 else _too_long()
+    if rest:
+        yield line + 1, rest.rstrip(b"\r") if len(rest) <= VALUE_MAX_BYTES + 1 else _too_long()
 
 
-def csv_values(path: str, stream: BufferedReader, mapping: CsvMapping) -> Iterator[tuple[int, bytes | RecordRejected]]:
-    """Yield each row's (last) line number and its CloudEvent, or why there is none."""
+def _too_long() -> RecordRejected:
+    return RecordRejected("too_large", f"the line has more than {VALUE_MAX_BYTES} bytes")
+
+
+class CsvRow(NamedTuple):
+    """A row as an event before it is put into its envelope; `data` is JSON-ready and not yet checked."""
+
+    short: str
+    account: str
+    time_ms: int
+    event_id: str
+    source: str
+    data: dict[str, Any]
+
+    def value(self) -> bytes:
+        """Write the row as structured-mode JSON; raises RecordRejected for what no event can hold."""
+        try:
+            return encode_input(
+                self.short,
+                self.data,
+                event_id=self.event_id,
+                source=self.source,
+                account=self.account,
+                time_ms=self.time_ms,
+            )
+        except TypeError:
+            raise _not_text() from None
+        except ValueError as error:
+            raise RecordRejected("invalid_event", str(error)) from None
+
+    def plain_event(self) -> Usage | None:
+        """Make the event that decoding `value()` gives, without writing it; None when only decoding can tell."""
+        action = ACTIONS.get(self.short)
+        if action is None or not 0 < len(self.event_id) <= ID_MAX or not 0 < len(self.source) <= ID_MAX:
+            return None
+        texts = [self.source, self.event_id, self.account, *[v for v in self.data.values() if type(v) is str]]
+        if not "".join(texts).isprintable():  # lone surrogates are not, either
+            return None
+        try:
+            identity = f"{self.source}{ID_SEPARATOR}{self.event_id}"
+            return make_usage(self.account, identity, self.time_ms, action, self.data)
+        except (KeyError, TypeError):
+            return None
+
+
+def csv_rows(path: str, stream: BufferedReader, mapping: CsvMapping) -> Iterator[tuple[int, CsvRow | RecordRejected]]:
+    """Yield each row with its (last) line number, or why there is none."""
     lines = _TextLines(stream)
     rows = csv.reader(lines)
     header = _header(path, rows)
-    positions = mapping.positions(path, header)
-    encoder = _RowEncoder(f"csv:{Path(path).name}", mapping.constants)
+    reader = _RowReader(f"csv:{Path(path).name}", mapping.positions(path, header), mapping.constants)
+    read, fields = reader.read, len(header)
     while True:
-        value: bytes | RecordRejected
+        found: CsvRow | RecordRejected
         try:
-            row = next(rows, None)
-            if row is None:
-                return
-            if not row:
-                continue
-            if len(row) == len(header):
-                value = encoder.encode({name: row[position] for name, position in positions})
-            else:
-                value = RecordRejected("invalid_event", f"the row has {len(row)} fields, the header {len(header)}")
+            for row in rows:
+                if len(row) == fields:
+                    yield lines.line, read(row)
+                elif row:
+                    found = RecordRejected("invalid_event", f"the row has {len(row)} fields, the header {fields}")
+                    yield lines.line, found
         except csv.Error as error:
-            value = RecordRejected("invalid_event", f"not a CSV row: {error}")
+            found = RecordRejected("invalid_event", f"not a CSV row: {error}")
         except RecordRejected as rejected:
-            value = rejected
-        yield lines.line, value
+            found = rejected
+        else:
+            return
+        yield lines.line, found
 
 
 def _header(path: str, rows: Iterator[list[str]]) -> list[str]:
@@ -142,20 +194,36 @@ class _TextLines(Iterator[str]):
         return text.decode("utf-8-sig" if self.line == 1 else "utf-8", "surrogateescape") + "\n"
 
 
-class _RowEncoder:
-    """Makes the CloudEvents of one file's rows."""
+class _Cell(NamedTuple):
+    """Where a field of the event comes from: a column, or a constant for all rows."""
 
-    def __init__(self, source: str, constants: Mapping[str, str]) -> None:
+    name: str
+    position: int
+    constant: str | None
+
+    def of(self, row: list[str]) -> str:
+        """Return the field's text in a row."""
+        return row[self.position] if self.constant is None else self.constant
+
+
+class _RowReader:
+    """Reads the rows of one file."""
+
+    def __init__(self, source: str, positions: list[tuple[str, int]], constants: Mapping[str, str]) -> None:
+        cells = {name: _Cell(name, position, constants.get(name)) for name, position in positions}
+        for name, constant in constants.items():
+            cells.setdefault(name, _Cell(name, -1, constant))
         self._source = source
-        self._constants = constants
+        self._type, self._account, self._time = cells.pop("type"), cells.pop("account"), cells.pop("time")
+        self._id = cells.pop("id", _Cell("id", -1, ""))
+        self._row_source = cells.pop("source", _Cell("source", -1, ""))
+        self._cells = list(cells.values())
         self._counts: dict[bytes, int] = {}
         self._generation = 0
 
-    def encode(self, fields: dict[str, str]) -> bytes:
-        """Encode one row as structured-mode JSON; raises RecordRejected for what no event can hold."""
-        fields.update(self._constants)
-        short, account, time = fields.pop("type"), fields.pop("account"), fields.pop("time")
-        event_id, source = fields.pop("id", ""), fields.pop("source", "") or self._source
+    def read(self, row: list[str]) -> CsvRow:
+        """Read one row; raises RecordRejected for what no event can hold."""
+        short, account, time = self._type.of(row), self._account.of(row), self._time.of(row)
         if short not in INPUTS:
             raise RecordRejected("unknown_type", f"type: expected one of {', '.join(INPUTS)}")
         convert = converters(short)
@@ -163,22 +231,28 @@ class _RowEncoder:
             time_ms = time_or_date_ms(time)
         except ValueError as error:
             raise RecordRejected("invalid_event", f"time: {error}") from None
-        data = {name: _converted(text, convert.get(name)) for name, text in fields.items() if text}
-        try:
-            event_id = event_id or self._row_id([short, account, time, data])
-            return encode_input(short, data, event_id=event_id, source=source, account=account, time_ms=time_ms)
-        except TypeError:
-            raise RecordRejected("invalid_event", "the row is not text in UTF-8") from None
-        except ValueError as error:
-            raise RecordRejected("invalid_event", str(error)) from None
+        data: dict[str, Any] = {}
+        for name, position, constant in self._cells:
+            text = row[position] if constant is None else constant
+            if text:
+                data[name] = _converted(text, convert.get(name))
+        event_id = self._id.of(row) or self._row_id([short, account, time, data])
+        return CsvRow(short, account, time_ms, event_id, self._row_source.of(row) or self._source, data)
 
     def _row_id(self, content: list[Any]) -> str:
-        digest = hashlib.sha256(orjson.dumps(content)).digest()[:16]
+        try:
+            digest = hashlib.sha256(orjson.dumps(content)).digest()[:16]
+        except TypeError:
+            raise _not_text() from None
         if len(self._counts) >= COUNTED_ROWS:
             self._counts.clear()
             self._generation += 1
         count = self._counts[digest] = self._counts.get(digest, 0) + 1
         return f"{digest.hex()}-{self._generation}-{count}"
+
+
+def _not_text() -> RecordRejected:
+    return RecordRejected("invalid_event", "the row is not text in UTF-8")
 
 
 @functools.lru_cache(4_096)
@@ -197,7 +271,7 @@ def _with_time(text: str) -> str:
 
 def _converted(text: str, convert: Convert | None) -> Any:
     """Turn a cell into what its field holds; what does not convert stays text, for the decoder to name."""
-    if convert is None:
+    if convert is None or convert is str:
         return text
     try:
         return convert(text)

@@ -18,7 +18,7 @@ from rich.markup import escape
 from service.cli.terminal import printable
 from service.errors import VitalsError
 
-COMMAND_MODULES = ("kafka", "topics", "worker", "publish", "replay", "simulate", "watch", "demo")
+COMMAND_MODULES = ("kafka", "topics", "worker", "publish", "replay", "simulate", "watch", "demo", "model", "explain")
 
 
 def build_cli() -> typer.Typer:

@@ -23,7 +23,7 @@ from service.input_files import InputFile
 from service.model.loader import load_model
 from service.outputs import CLOUD_EVENT_HEADERS
 from service.publish import publish_events
-from service.replay import replay_files
+from service.replay import ReplayOptions, replay_files
 from service.settings import Settings
 from service.simulation import Simulation
 from service.topic_catalogue import TopicNames
@@ -151,7 +151,7 @@ def test_alerts_are_watched_as_published(settings: Settings, tmp_path: Path, vit
     """`vitals watch alerts` shows the account, kind and sentence of an alert, and as JSON the whole event."""
     log = tmp_path / "log.ndjson"
     log.write_bytes(b"\n".join(line.value for line in Simulation(accounts=30, days=120, seed=3).lines()))
-    replay_files([InputFile(str(log))], Decoder(lambda: FAR_MS), load_model(), out=tmp_path / "out")
+    replay_files([InputFile(str(log))], Decoder(lambda: FAR_MS), load_model(), ReplayOptions(out=tmp_path / "out"))
     alert = (tmp_path / "out" / "alerts.ndjson").read_bytes().splitlines()[0]
     event = orjson.loads(alert)
     names = create_topics(settings)

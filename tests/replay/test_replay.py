@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 from schemas.catalogue import INPUTS, type_name
 from schemas.codec import encode_input
 from schemas.times import parse_time_ms, time_text
+from service.band_history import BandHistory
 from service.cli.main import build_cli
 from service.errors import InputError
 from service.ingest import Decoder
 from service.input_files import InputFile
 from service.model.loader import load_model
-from service.replay import ReplaySummary, replay_files
+from service.replay import ReplayOptions, ReplaySummary, replay_files
+from service.scoring.views import Band
 from service.simulation import Simulation
 
 DAY_MS = 86_400_000
@@ -44,10 +46,10 @@ def write(path: Path, lines: list[bytes]) -> Path:
     return path
 
 
-def replay(out: Path | None, *paths: Path, until: str | None = None) -> ReplaySummary:
+def replay(out: Path | None, *paths: Path, until: str | None = None, lateness_ms: int = 0) -> ReplaySummary:
     files = [InputFile(str(path)) for path in paths]
-    until_ms = parse_time_ms(until) if until else None
-    return replay_files(files, Decoder(lambda: 4_000_000_000_000), MODEL, until_ms=until_ms, out=out)
+    options = ReplayOptions(parse_time_ms(until) if until else None, lateness_ms, out)
+    return replay_files(files, Decoder(lambda: 4_000_000_000_000), MODEL, options)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -180,6 +182,33 @@ def test_alerts_come_in_order_of_time_and_seq(tmp_path: Path, simulated: list[by
     for account in {alert["subject"] for alert in alerts}:
         seqs = [alert["data"]["seq"] for alert in alerts if alert["subject"] == account]
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_the_summary_has_rates(tmp_path: Path) -> None:
+    """Alerts per account and 30 days, from each account's first event to the end; accounts by tenths of coverage."""
+    lines = sorted(busy_days("busy", range(150)) + busy_days("silent", range(90, 150)), key=_time)
+    summary = replay(tmp_path / "out", write(tmp_path / "log.ndjson", lines), until="2025-07-10T00:00:00Z")
+    days = (190 - 0.1) + (100 - 0.1)
+    assert sum(summary.alerts.values()) == 4
+    assert summary.alerts_per_account_month == pytest.approx(4 / (days / 30))
+    assert summary.coverage == {"0.5": 2}
+    assert (summary.band_entries, summary.flap_rate) == (4, 0.0)
+    shown = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert shown["alerts_per_account_month"] == pytest.approx(4 / (days / 30), abs=1e-5)
+    assert (shown["coverage"], shown["flap_rate"], shown["out_of_order"]) == ({"0.5": 2}, 0.0, 0)
+
+
+def test_bands_that_only_come_back_are_flaps() -> None:
+    """A band counts as a flap when the account had left it at most seven days before; unknown in between is nothing."""
+    bands = BandHistory()
+    for day, band in enumerate(["unknown", "healthy", "at_risk", "unknown", "at_risk", "healthy", "endangered"]):
+        bands.note(cast("Band", band), day * DAY_MS)
+    assert (bands.band, bands.entries, bands.reentries) == ("endangered", 3, 1)
+    bands.note("healthy", 12 * DAY_MS)
+    bands.note("endangered", 19 * DAY_MS)
+    assert (bands.entries, bands.reentries) == (5, 3)
+    bands.note("healthy", 26 * DAY_MS + 1)
+    assert (bands.entries, bands.reentries) == (6, 3)
 
 
 def test_nothing_is_written_without_out_and_a_bad_folder_is_named(tmp_path: Path) -> None:

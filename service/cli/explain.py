@@ -1,0 +1,175 @@
+"""`vitals explain`: one account's score as a table and a picture; where it comes from is `service.explain_report`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.input_options import (
+    ColumnsOption,
+    KindOption,
+    SetOption,
+    StrictOption,
+    input_files,
+    name_refused,
+    wall_clock_decoder,
+)
+from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
+from service.cli.terminal import printable, reading_progress
+from service.cli.watch import STYLES
+from service.errors import InputError
+from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from service.explain_report import Explanation
+    from service.input_files import InputFile
+    from service.replay import ReplayOptions
+
+BAR_CELLS = 24
+WIDTH = 120  # where nobody says how wide lines may be
+SHOWN_ALERTS = 5
+KEPT, LOST = "█", "░"
+
+HELP = """Explain one account: every factor with its value, the points it gives and costs, the trend, and recent alerts.
+
+With --log the account's events are replayed from files, which are read as `vitals replay` reads them. With --live the
+last score and the alerts are read from the topics of VITALS_BROKER, else the embedded broker.
+
+Examples:
+
+  vitals explain acme --log events.ndjson.gz
+
+  vitals explain acme --log usage.ndjson --log payments.ndjson --until 2025-06-30 --json
+
+  vitals explain acme --live
+"""
+
+
+def register(cli: typer.Typer) -> None:
+    """Add `vitals explain`."""
+
+    @cli.command(help=HELP)
+    def explain(
+        *,
+        account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="the account's id")],
+        log: Annotated[
+            list[str] | None,
+            typer.Option(metavar="FILE", help="NDJSON or CSV, plain or gzipped; - = stdin; may be repeated"),
+        ] = None,
+        live: Annotated[bool, typer.Option("--live", help="read the topics instead")] = False,
+        kind: KindOption = None,
+        columns: ColumnsOption = None,
+        constants: SetOption = None,
+        strict: StrictOption = False,
+        until: UntilOption = None,
+        lateness: LatenessOption = None,
+        model: Annotated[Path | None, typer.Option(help="health model file; default: the packaged model")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
+    ) -> None:
+        from service.replay import ReplayOptions
+
+        if live == bool(log):
+            raise InputError("say where the account is: --log FILE for its events in files, or --live for the topics")
+        if live:
+            found = _from_topics(account)
+        else:
+            files = input_files(log or [], kind, columns, constants, strict=strict)
+            found = _from_files(account, files, ReplayOptions(until_ms(until), lateness_ms(lateness)), model)
+        if as_json:
+            sys.stdout.buffer.write(orjson.dumps(found.as_json(), option=orjson.OPT_APPEND_NEWLINE))
+        else:
+            show(found)
+
+
+def _from_files(account: str, files: list[InputFile], options: ReplayOptions, model: Path | None) -> Explanation:
+    from service.explain_report import explain_from_log
+    from service.model.loader import load_model
+
+    loaded = load_model(load_settings(model=model).model)
+    with reading_progress("reading", files):
+        return explain_from_log(account, files, wall_clock_decoder(), loaded, options, refuse=name_refused)
+
+
+def _from_topics(account: str) -> Explanation:
+    # aiokafka takes a while to import, so only those that need it pay.
+    from service.account_topics import read_account
+    from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.explain_report import explain_from_messages
+    from service.topic_catalogue import TopicNames
+
+    settings = load_settings()
+    messages = asyncio.run(read_account(resolve_bootstrap(settings), TopicNames.from_settings(settings), account))
+    if messages.score is None:
+        raise InputError(f"no score of account {account!r}; is the id written as in the events, and does a worker run?")
+    return explain_from_messages(messages.score, messages.alerts)
+
+
+def show(found: Explanation) -> None:
+    """Print the account for people; every text of the account is made harmless."""
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
+    score = found.score
+    console.print(_heading(score))
+    console.print(" · ".join(_facts(found)))
+    console.print(_factor_table(score["factors"]))
+    if not score["factors"]:
+        console.print("no data yet")
+    console.print()
+    alerts = found.alerts[-SHOWN_ALERTS:]
+    console.print(f"last {len(alerts)} of {len(found.alerts)} alerts" if alerts else "no alerts")
+    for alert in reversed(alerts):
+        line = Text(f"  {alert['as_of']}  ")
+        line.append(f"{printable(alert['kind']):<11} ", STYLES.get(alert["kind"], ""))
+        console.print(line.append(f"{_points(alert['score']):>6}  {printable(alert['sentence'])}"))
+
+
+def _heading(score: dict[str, Any]) -> Text:
+    name = f" ({printable(score['name'])})" if score["name"] else ""
+    line = Text(f"{printable(score['account'])}{name}: {_points(score['score'])} points, ")
+    return line.append(score["band"], STYLES.get(score["band"], ""))
+
+
+def _facts(found: Explanation) -> Iterator[str]:
+    score = found.score
+    yield f"as of {score['as_of']}"
+    yield f"coverage {score['coverage']:.0%}"
+    for days, change in found.trends.items():
+        yield f"{days} days: {'no score then' if change is None else f'{change:+.1f}'}"
+    for name in ("tier", "stage", "owner"):
+        if score[name]:
+            yield printable(f"{name} {score[name]}")
+    yield f"model {score['model_version']}"
+
+
+def _factor_table(factors: list[dict[str, Any]]) -> Table:
+    """Draw each factor as a bar as long as its weight: what it gives, then what it costs."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("factor", "value", "points", "lost", f"{KEPT} given {LOST} lost", "why"):
+        table.add_column(
+            title, justify="right" if title in {"value", "points", "lost"} else "left", no_wrap=title != "why"
+        )
+    largest = max((factor["weight"] for factor in factors), default=1.0)
+    for factor in factors:
+        cells = round(BAR_CELLS * factor["weight"] / largest)
+        given = round(cells * factor["output"] / 100)
+        table.add_row(
+            printable(factor["label"]),
+            f"{factor['value']:.4g}",
+            f"{factor['contribution']:.1f}",
+            f"{factor['points_lost']:.1f}",
+            KEPT * given + LOST * (cells - given),
+            printable(factor["sentence"]),
+        )
+    return table
+
+
+def _points(score: float | None) -> str:
+    return "-" if score is None else f"{score:.1f}"

@@ -1,0 +1,84 @@
+"""`vitals model diff`: one log through two models, and who ends in another band or is warned otherwise."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from service.cli.main import build_cli
+from service.errors import ConfigError
+from service.ingest import Decoder
+from service.input_files import InputFile
+from service.model.loader import load_model
+from service.model_diff import compare_models
+from service.replay import ReplayOptions, replay_files
+from tests.replay.test_replay import busy_days, write
+
+DEFAULT = resources.files("service.model").joinpath("default.yaml").read_text(encoding="utf-8")
+RECENCY = "[[3, 100], [7, 80], [14, 50], [30, 0]]"
+UNTIL_MS = 1_742_774_400_000  # 2025-03-24, thirteen days after the last login of the silent account
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    lines = busy_days("busy", range(110)) + busy_days("silent", range(70))
+    return write(tmp_path / "log.ndjson", sorted(lines, key=lambda line: str(orjson.loads(line)["time"])))
+
+
+@pytest.fixture
+def stern(tmp_path: Path) -> Path:
+    """Make a model that takes silence harder than the packaged one."""
+    file = tmp_path / "stern.yaml"
+    assert RECENCY in DEFAULT
+    file.write_text(DEFAULT.replace(RECENCY, "[[1, 100], [3, 0]]").replace('version: "1"', 'version: "stern"'))
+    return file
+
+
+def test_who_ends_in_another_band_and_who_is_warned_earlier(log: Path, stern: Path) -> None:
+    """Each side is what a replay with that model gives; the silent account is warned earlier by the stern model."""
+    models = load_model(), load_model(stern)
+    files, decoder = [InputFile(str(log))], Decoder(lambda: 4_000_000_000_000)
+    found = compare_models(files, decoder, models, ReplayOptions(until_ms=UNTIL_MS))
+    for side, model in ((found.a, models[0]), (found.b, models[1])):
+        assert side == replay_files(files, decoder, model, ReplayOptions(until_ms=UNTIL_MS)).as_json()
+    assert [(change.account, change.band_a, change.band_b) for change in found.changes] == [
+        ("silent", "healthy", "at_risk")
+    ]
+    assert found.moves == {"healthy > at_risk": 1}
+    assert (found.warned_both, found.warned_only_a, found.warned_only_b) == (0, [], ["silent"])
+    later = compare_models(files, decoder, models, ReplayOptions(until_ms=UNTIL_MS + 60 * 86_400_000))
+    assert later.warned_both == 2
+    assert min(later.days_earlier_in_b) > 0
+    swapped = compare_models(files, decoder, models[::-1], ReplayOptions(until_ms=UNTIL_MS + 60 * 86_400_000))
+    assert swapped.days_earlier_in_b == [-days for days in later.days_earlier_in_b]
+
+
+def test_a_model_does_not_differ_from_itself(log: Path) -> None:
+    """The packaged model twice: no change of any kind."""
+    result = CliRunner().invoke(build_cli(), ["model", "diff", "default", "default", str(log), "--json"])
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(result.stdout)
+    assert found["a"] == found["b"]
+    assert (found["changes"], found["moves"], found["warned"]["only_a"]) == ([], {}, [])
+
+
+def test_the_table_names_the_accounts(log: Path, stern: Path) -> None:
+    """For people: both versions, the counts of both sides, and the accounts that move."""
+    arguments = ["model", "diff", "default", str(stern), str(log), "--until", "2025-03-24"]
+    result = CliRunner().invoke(build_cli(), arguments)
+    assert result.exit_code == 0, result.output
+    for text in (load_model().version, load_model(stern).version, "bands: at_risk", "healthy > at_risk", "1 silent"):
+        assert text in result.stdout
+
+
+def test_a_wrong_model_is_refused(log: Path, tmp_path: Path) -> None:
+    """Each side is checked as a worker would check it."""
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("version: 1")
+    result = CliRunner().invoke(build_cli(), ["model", "diff", "default", str(wrong), str(log)])
+    assert isinstance(result.exception, ConfigError)
+    assert "wrong.yaml:1" in str(result.exception)
