@@ -137,8 +137,7 @@ def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> in
     touched = record(state, event, state.plan.key_features)
     effects = 0
     if state.is_churned:
-        if not was_churned:
-            effects |= _freeze(state, model)
+        effects |= _freeze(state, model)
     else:
         if was_churned:
             _start_afresh(state, event)
@@ -163,12 +162,11 @@ def _facts_of(event: Payment) -> AccountUpdate:
 
 
 def _freeze(state: AccountState, model: Model) -> int:
-    """Leave score and band as they are, by the plain model, until the stage changes again."""
-    plan = model.plan_for(state.attributes)
-    if plan is not state.plan:
-        _load_plan(state, plan)
+    """Leave the account to itself: band and alerts stay, the score is once more what the facts make of it."""
+    before = (state.plan, state.outputs)
+    _load_plan(state, model.plan_for(state.attributes))
     state.next_due_ms = None
-    return evaluate(state, plan, is_changed=False)
+    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs))
 
 
 def _start_afresh(state: AccountState, event: AccountUpdate) -> None:
@@ -226,7 +224,7 @@ def _load(state: AccountState, model: Model) -> int:
     state.model = model
     plan = model.plan_for(state.attributes)
     _load_plan(state, plan)
-    if state.model_mark in {b"", model.fingerprint}:
+    if state.model_mark == model.fingerprint or state.score is None:
         state.model_mark = model.fingerprint
         return 0
     state.model_mark = model.fingerprint
@@ -248,12 +246,14 @@ def _load_plan(state: AccountState, plan: Plan) -> bool:
 
 def _compute(state: AccountState, readings: Iterable[tuple[int, Reading]]) -> bool:
     """Compute these signals again and all that depends on them; True when an output or a condition changed."""
-    outputs, dues, tomorrow = state.outputs, state.dues, state.day + 1
+    outputs, dues = state.outputs, state.dues
     changed = False
-    for index, (signal, curves, conditions, low, high) in readings:
+    for index, (signal, curves, conditions, spans) in readings:
         value = signal.read(state)
-        if dues[index] != tomorrow:  # no change of a day can come sooner
-            dues[index] = signal.next_day(state, low, high)
+        if len(spans) == 1:
+            dues[index] = signal.next_day(state, *spans[0])
+        else:
+            dues[index] = min(signal.next_day(state, low, high) for low, high in spans)
         for position, curve in curves:
             output = ABSENT if value is None else curve.at(value)
             if output != outputs[position]:

@@ -42,12 +42,12 @@ def evaluate(state: AccountState, plan: Plan, *, is_changed: bool, is_new_model:
     if plan.band_conditions:
         truths |= _band_truths(state, plan)
     rules = plan.judge(truths).alerting
-    effects = 0
+    effects, told = 0, state.told
     if is_new_model:
         take_as_told(state, rules)
     elif (rules or state.rules or state.band != state.told) and tell(state, plan, rules, before[0], forced):
         effects = ALERTED
-    if state.band != "unknown" and state.score is not None and (effects or not state.baseline):
+    if state.band != "unknown" and state.score is not None and (told != state.told or not state.baseline):
         state.baseline = make_baseline(state, plan)
     if is_changed or effects or before != (state.band, state.computed_band):
         state.model_changed = is_new_model
@@ -141,7 +141,7 @@ def holding_rules(state: AccountState, plan: Plan) -> tuple[str, ...]:
 
 def _read_truths(state: AccountState, plan: Plan) -> int:
     truths = 0
-    for signal, _, conditions, _, _ in plan.readings:
+    for signal, _, conditions, _ in plan.readings:
         value = signal.read(state) if conditions else None
         if value is not None:
             truths |= sum(bit for bit, low, high in conditions if low <= value <= high)

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import isinf
 from typing import Final, Literal, NamedTuple
 
 from service.scoring.records import Attributes
@@ -173,13 +174,12 @@ class Model:
 
 
 class Reading(NamedTuple):
-    """One signal with all that depends on it; a change below `low` or above `high` changes nothing."""
+    """One signal with all that depends on it; a change outside of the `spans` of its values changes nothing."""
 
     signal: Signal
     curves: tuple[tuple[int, Curve], ...]  # with the position of the factor
     conditions: tuple[tuple[int, float, float], ...]  # bit, lowest and highest value that make it true
-    low: float
-    high: float
+    spans: tuple[tuple[float, float], ...]
 
 
 class CompiledRule(NamedTuple):
@@ -288,9 +288,19 @@ def _readings(factors: Sequence[Factor], bits: Mapping[Condition, int]) -> tuple
     for name in names:
         curves = tuple((i, factor.curve) for i, factor in enumerate(factors) if factor.signal.name == name)
         conditions = tuple((bit, c.low, c.high) for c, bit in bits.items() if c.signal == name)
-        # Around a threshold, one whole step to each side matters; outside of a curve's points nothing does.
-        edges = [edge for c in bits if c.signal == name for edge in (c.low, c.high) if abs(edge) != float("inf")]
-        lows = [curve.xs[0] for _, curve in curves] + [edge - 1.0 for edge in edges]
-        highs = [curve.last_x for _, curve in curves] + [edge + 1.0 for edge in edges]
-        readings.append(Reading(SIGNALS[name], curves, conditions, min(lows), max(highs)))
+        # Around a threshold, one whole step to each side matters; of a curve, what lies between its ends.
+        edges = [edge for c in bits if c.signal == name for edge in (c.low, c.high) if not isinf(edge)]
+        spans = [(curve.xs[0], curve.last_x) for _, curve in curves] + [(edge - 1.0, edge + 1.0) for edge in edges]
+        readings.append(Reading(SIGNALS[name], curves, conditions, _merged(spans)))
     return tuple(readings)
+
+
+def _merged(spans: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Join the spans that overlap."""
+    merged: list[tuple[float, float]] = []
+    for low, high in sorted(spans):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return tuple(merged)

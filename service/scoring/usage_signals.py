@@ -23,7 +23,7 @@ from service.scoring.state import DAY_MS, RING_DAYS, WINDOW_DAYS, AccountState
 SMOOTHING_LOGINS: Final = 5  # keeps one login more or less from being a trend
 SMOOTHING_DAYS: Final = 3
 SMOOTHING_KEY_LOGINS: Final = 3
-MIN_GAP_DAYS: Final = 5  # active days from which a usual gap is told
+MIN_GAP_DAYS: Final = 8  # active days from which a usual gap is told
 MIN_KEY_LOGINS: Final = 4  # logins in 30 days from which a drop is told
 _WINDOW_MASK: Final = (1 << WINDOW_DAYS) - 1
 
@@ -149,7 +149,7 @@ def _usual_gap(state: AccountState) -> float | None:
 
 
 def recency_gaps(state: AccountState) -> float | None:
-    """Measure the silence in usual gaps; None with fewer than 5 active days."""
+    """Measure the silence in usual gaps; None with fewer than 8 active days."""
     gap = _usual_gap(state)
     return None if gap is None else (state.day - state.last_usage_ms // DAY_MS) / gap
 

@@ -58,7 +58,7 @@ class ScoreView:
 
 @dataclass(slots=True, frozen=True)
 class FactorChange:
-    """One factor now and before: at the account's last alert, or its first evaluation with a band.
+    """One factor now and before: at the account's last alert about a band, or its first with one.
 
     `None` on one side: no data then, so the contribution of that side is 0. `points_change` is what this factor itself
     moved the score by, None when there is nothing to compare with: no band yet, or a baseline of another model.
