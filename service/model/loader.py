@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -38,6 +39,7 @@ MAX_FAULTS_SHOWN: Final = 20
 HASH_CHARACTERS: Final = 8
 DEFAULT_NAME: Final = "default.yaml"
 
+_FIELD_FIRST: Final = re.compile(r"([a-z0-9_]+(?:\.[a-z0-9_]+)*): (.+)")
 _Path = tuple[str | int, ...]
 
 
@@ -174,6 +176,9 @@ def _explain_fault(detail: ErrorDetails, lines: _Lines) -> None:
         "string_pattern_mismatch": f"must match {context.get('pattern')}",
     }
     text = texts.get(detail["type"], detail["msg"][:1].lower() + detail["msg"][1:])
+    if not path and detail["type"] == "value_error" and (found := _FIELD_FIRST.fullmatch(text)):
+        lines.fault(tuple(found[1].split(".")), found[2])  # a rule between blocks names its place itself
+        return
     value = detail["input"]
     shows_value = isinstance(value, str | int | float) and detail["type"] not in {"missing", "extra_forbidden"}
     lines.fault(path, f"{text} (got {value!r})" if shows_value else text)

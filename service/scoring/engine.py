@@ -205,7 +205,7 @@ def _set_next_due(state: AccountState, plan: Plan) -> None:
         day = state.day + 1
     due_ms = None if day == NO_DAY else day * DAY_MS
     timer_ms = timers_due_ms(state, plan)
-    if timer_ms is not None and (due_ms is None or timer_ms < due_ms):
+    if timer_ms is not None and state.clock_ms < timer_ms and (due_ms is None or timer_ms < due_ms):
         due_ms = timer_ms
     state.next_due_ms = due_ms
 

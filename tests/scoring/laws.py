@@ -203,7 +203,7 @@ def bands_keep_their_distance(log: list[Event]) -> None:
 
 
 class _BandWatch:
-    """Follows the computed band from outside: since when would a better one have been right?"""
+    """Follows the computed band from outside: it knows since when a better one would be right."""
 
     def __init__(self, model: Model) -> None:
         self.model = model

@@ -11,16 +11,38 @@ from service.scoring.signals import SIGNALS
 
 DEFAULT: Final = load_model()
 
-_RISING = frozenset(
-    ("login_trend", "active_days", "active_days_trend", "active_users", "active_user_share", "key_user_trend")
-    + ("key_features_used", "mrr_change", "ticket_sentiment", "latest_survey", "survey_mean", "csm_sentiment")
-    + ("purchases", "purchase_value_trend", "renewal_days", "onboarding", "recovered_payments")
+_RISING: Final = frozenset(
+    [
+        "login_trend",
+        "active_days",
+        "active_days_trend",
+        "active_users",
+        "active_user_share",
+        "key_user_trend",
+        "key_features_used",
+        "mrr_change",
+        "ticket_sentiment",
+        "latest_survey",
+        "survey_mean",
+        "csm_sentiment",
+        "purchases",
+        "purchase_value_trend",
+        "renewal_days",
+        "onboarding",
+        "recovered_payments",
+    ]
 )
 
 
 def _factor(name: str) -> dict[str, Any]:
     low, high = (0.0, 100.0) if name in _RISING else (100.0, 0.0)
-    return {"label": name, "signal": name, "weight": 1, "curve": [[0, low], [2.5, 50], [40, high]], "sentence": "{value}"}
+    return {
+        "label": name,
+        "signal": name,
+        "weight": 1,
+        "curve": [[0, low], [2.5, 50], [40, high]],
+        "sentence": "{value}",
+    }
 
 
 def _document() -> dict[str, Any]:
@@ -39,8 +61,16 @@ def _document() -> dict[str, Any]:
         "rules": {
             "fell": {**alerting, "all": [{"signal": "score_change_7", "at_most": -3}]},
             "fell_long": {**alerting, "all": [{"signal": "score_change_30", "below": -5}]},
-            "near": {**alerting, "all": [{"signal": "renewal_days", "at_most": 60}, {"signal": "band_level", "above": 0}]},
-            "quiet": {"label": "x", "sentence": "x", "cap": "at_risk", "all": [{"signal": "no_login_days", "at_least": 9}]},
+            "near": {
+                **alerting,
+                "all": [{"signal": "renewal_days", "at_most": 60}, {"signal": "band_level", "above": 0}],
+            },
+            "quiet": {
+                "label": "x",
+                "sentence": "x",
+                "cap": "at_risk",
+                "all": [{"signal": "no_login_days", "at_least": 9}],
+            },
             "either": {
                 "label": "x",
                 "sentence": "x",
@@ -49,7 +79,10 @@ def _document() -> dict[str, Any]:
             },
         },
         "profiles": {
-            "high": {"when": {"tier": "high_touch"}, "factors": {"login_trend": {"weight": 9}, "ticket_load": {"weight": 0}}}
+            "high": {
+                "when": {"tier": "high_touch"},
+                "factors": {"login_trend": {"weight": 9}, "ticket_load": {"weight": 0}},
+            }
         },
     }
 

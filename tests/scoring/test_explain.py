@@ -111,7 +111,11 @@ def test_sentences_say_nothing_odd(until_day: int) -> None:
     """No change from a number to itself, no zero of nothing, no open template."""
     state, clock = fading_account(until_day), Clock("acme", 9000)
     time_ms = T0 + until_day * DAY
-    for event in (clock.ticket(time_ms, "opened"), clock.ticket(time_ms, "solved"), clock.payment(time_ms, "invoice_paid")):
+    for event in (
+        clock.ticket(time_ms, "opened"),
+        clock.ticket(time_ms, "solved"),
+        clock.payment(time_ms, "invoice_paid"),
+    ):
         engine.step(state, event, time_ms, MODEL)
     sentences = {part.name: part.sentence for part in score_view(state, MODEL).factors}
     assert sentences["open_tickets"] == "No open ticket"

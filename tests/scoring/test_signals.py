@@ -182,7 +182,10 @@ def test_a_failed_payment_recovers_when_it_is_paid() -> None:
 def test_mrr_change_over_ninety_days() -> None:
     """The MRR is compared with that in force 90 days ago, with the earliest one before that."""
     clock = Clock()
-    start, cut = clock.update(T0, mrr_minor=100_00), clock.payment(T0 + 10 * DAY, "subscription_changed", mrr_minor=60_00)
+    start, cut = (
+        clock.update(T0, mrr_minor=100_00),
+        clock.payment(T0 + 10 * DAY, "subscription_changed", mrr_minor=60_00),
+    )
     assert read("mrr_change", after(start)) == 0.0
     assert read("mrr_change", after(start, cut)) == 60 / 100 - 1
     assert read("mrr_change", after(start, cut, day=99)) == 60 / 100 - 1
