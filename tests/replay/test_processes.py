@@ -100,7 +100,11 @@ def test_an_interrupt_ends_all_of_it(tmp_path: Path, lines: list[bytes]) -> None
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True) as process:
         parts = children(process.pid, 2)
         os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert errors.decode() == ""
     assert not [part for part in parts if part.is_running()]
@@ -109,9 +113,11 @@ def test_an_interrupt_ends_all_of_it(tmp_path: Path, lines: list[bytes]) -> None
 
 
 # The second file never gives a line, so the replay waits in the middle of its work.
+# A shell's background jobs ignore Ctrl-C, and so would this one if the tests run in one.
 INTERRUPTED = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from service.cli.main import main
 from service.input_files import InputFile
 from service.replay import ReplayOptions, replay_in_processes
