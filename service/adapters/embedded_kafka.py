@@ -342,7 +342,11 @@ def resolve_bootstrap(settings: Settings) -> str:
 
 
 def _new_cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    """Draw an id as Kafka does: 16 random bytes in URL-safe Base64, never with a leading dash."""
+    while True:
+        drawn = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        if not drawn.startswith("-"):  # Kafka's own tools would take it for an option
+            return drawn
 
 
 def _is_free(port: int) -> bool:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from service.adapters.embedded_kafka import EmbeddedKafka, resolve_bootstrap
+from service.adapters.embedded_kafka import EmbeddedKafka, _new_cluster_id, resolve_bootstrap
 from service.adapters.kafka_artifacts import cache_dir, kafka_jars, read_lock
 from service.adapters.topic_admin import broker_ids, ensure_topics
 from service.errors import DependencyError
@@ -208,6 +208,11 @@ def test_two_first_users_at_once_get_whole_jars(vitals: Vitals, tmp_path: Path) 
     finally:
         for home in homes:
             EmbeddedKafka(home).stop()
+
+
+def test_a_cluster_id_is_never_an_option() -> None:
+    """No cluster id begins with a dash, which Kafka's tools would read as an option."""
+    assert not [drawn for drawn in (_new_cluster_id() for _ in range(2_000)) if drawn.startswith("-")]
 
 
 @pytest.mark.slow
