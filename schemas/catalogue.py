@@ -100,6 +100,7 @@ OUTPUTS: Final[dict[str, OutputMessage]] = {
     for message in (
         _output("score", "score", 1, outputs.ScoreData),
         _output("alert", "alert", 1, outputs.AlertData),
+        _output("rule_alert", "alert", 1, outputs.RuleAlertData),
         OutputMessage("dead_letter", "dead_letter", 1, outputs.DeadLetter, outputs.DeadLetter),
     )
 }

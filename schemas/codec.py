@@ -13,8 +13,10 @@ import orjson
 
 from schemas.catalogue import INPUTS, OUTPUTS
 from schemas.envelope import OutputEvent
-from schemas.outputs import AlertData, ScoreData
+from schemas.outputs import AlertData, RuleAlertData, ScoreData
 from schemas.times import time_text
+
+_RULE_ALERT_TYPE = OUTPUTS["rule_alert"].type.encode()  # a cheap look before the whole is read
 
 
 def encode_input(
@@ -55,6 +57,12 @@ def encode_alert(alert: object, *, source: str) -> bytes:
     return _encode_output("alert", data.id, source, data)
 
 
+def encode_rule_alert(alert: object, *, source: str) -> bytes:
+    """Write a rule's alert event, whose kind is the rule's name, like `encode_alert`."""
+    data = RuleAlertData.model_validate(alert, from_attributes=True)
+    return _encode_output("rule_alert", data.id, source, data)
+
+
 def _encode_output(short: str, event_id: str, source: str, data: ScoreData | AlertData) -> bytes:
     return orjson.dumps(
         {
@@ -75,6 +83,10 @@ def read_score(value: bytes) -> OutputEvent[ScoreData]:
     return OutputEvent[ScoreData].model_validate_json(value, extra="ignore")
 
 
-def read_alert(value: bytes) -> OutputEvent[AlertData]:
-    """Read an alert event; fields of a newer version are ignored. Raises ValidationError."""
+def read_alert(value: bytes) -> OutputEvent[AlertData] | OutputEvent[RuleAlertData]:
+    """Read an alert event of a band or a rule; fields of a newer version are ignored. Raises ValidationError."""
+    if _RULE_ALERT_TYPE in value:
+        event = OutputEvent[RuleAlertData].model_validate_json(value, extra="ignore")
+        if event.type == OUTPUTS["rule_alert"].type:
+            return event
     return OutputEvent[AlertData].model_validate_json(value, extra="ignore")

@@ -164,9 +164,18 @@ class AccountUpdated(InputData):
     renewal_ms: UtcTime | None = Field(default=None, alias="renewal")
     key_users: KeyUsers | None = None
     csm_sentiment: Sentiment | None = None
+    override_band: Literal["healthy", "at_risk", "endangered"] | None = None
+    override_reason: Name | None = None
+    override_until_ms: UtcTime | None = Field(default=None, alias="override_until")
 
     @model_validator(mode="after")
     def _has_currency(self) -> Self:
         if self.mrr_minor is not None and self.currency is None:
             raise ValueError("mrr_minor needs currency")
+        return self
+
+    @model_validator(mode="after")
+    def _override_is_whole(self) -> Self:
+        if len({self.override_band is None, self.override_reason is None, self.override_until_ms is None}) > 1:
+            raise ValueError("override_band, override_reason and override_until are needed together")
         return self

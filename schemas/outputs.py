@@ -57,7 +57,11 @@ class Factor(OutputData):
 
 
 class ScoreData(OutputData):
-    """An account's score as of a time; `score` is null while no factor has data, `seq` grows with each change."""
+    """An account's score as of a time; `score` is null while no factor has data, `seq` grows with each change.
+
+    `computed_band` is what the band would be without the override; `rules` are those that hold; `trend_7` and
+    `trend_30` are points won or lost in so many days; `model_changed` marks a jump that a new model caused.
+    """
 
     account: AccountId
     seq: Annotated[int, Field(ge=0, validation_alias=AliasChoices("seq", "score_seq"))]
@@ -73,10 +77,30 @@ class ScoreData(OutputData):
     currency: Currency | None
     owner: Identifier | None
     stage: Literal["onboarding", "active", "renewal", "churned"] | None
+    profile: Label | None = None
+    computed_band: Band | None = None
+    override_reason: Sentence | None = None
+    override_until_ms: Annotated[
+        UtcTime | None,
+        Field(
+            validation_alias=AliasChoices("override_until", "override_until_ms"), serialization_alias="override_until"
+        ),
+    ] = None
+    rules: tuple[Label, ...] = ()
+    trend_7: float | None = None
+    trend_30: float | None = None
+    model_changed: bool = False
+    returned_ms: Annotated[
+        UtcTime | None,
+        Field(validation_alias=AliasChoices("returned_at", "returned_ms"), serialization_alias="returned_at"),
+    ] = None
 
 
 class FactorChange(OutputData):
-    """A factor now and before: at the last alert, or at the first score with a band; null: no data then."""
+    """A factor now and before: at the last alert, or at the first score with a band; null: no data then.
+
+    `points_change` is what this factor itself moved the score by; the changes add up to the score's.
+    """
 
     name: Label
     label: Name
@@ -91,7 +115,10 @@ class FactorChange(OutputData):
 
 
 class AlertData(OutputData):
-    """An account entered or left a band; `id` is stable, `seq` counts the account's alerts from 1 without gaps."""
+    """An account entered or left a band; `id` is stable, `seq` counts the account's alerts from 1 without gaps.
+
+    `suppressed` counts alerts held back by a cool-down since the last one; `rule` is the rule that decided the band.
+    """
 
     id: Identifier
     account: AccountId
@@ -110,6 +137,14 @@ class AlertData(OutputData):
     owner: Identifier | None
     factors: tuple[FactorChange, ...]
     sentence: Sentence
+    suppressed: Annotated[int, Field(ge=0)] = 0
+    rule: Label | None = None
+
+
+class RuleAlertData(AlertData):
+    """A rule of the model began to hold: like an alert, but `kind` is the rule's name; `seq` counts both alike."""
+
+    kind: Label  # type: ignore[assignment]  # wider than a band's kinds, which is why it is another message
 
 
 class DeadLetter(OutputData):

@@ -302,6 +302,9 @@ def _account_updated(data: wire.AccountUpdated, account: str, event_id: str, tim
         renewal_ms=data.renewal_ms,
         key_users=data.key_users,
         csm_sentiment=data.csm_sentiment,
+        override_band=data.override_band,
+        override_reason=data.override_reason,
+        override_until_ms=data.override_until_ms,
     )
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.codec import encode_alert, encode_score
+from schemas.codec import encode_alert, encode_rule_alert, encode_score
 from schemas.envelope import STRUCTURED_HEADERS
-from service.scoring.views import Alert, ScoreView
+from service.scoring.views import BAND_ALERT_KINDS, Alert, ScoreView
 
 OUTPUT_SOURCE: Final = "vitals"
 CLOUD_EVENT_HEADERS: Final = STRUCTURED_HEADERS
@@ -21,5 +21,7 @@ def score_message(view: ScoreView) -> bytes:
 
 
 def alert_message(alert: Alert) -> bytes:
-    """Write the alert event of an alert; the event's id is the alert's."""
-    return encode_alert(alert, source=OUTPUT_SOURCE)
+    """Write the alert event of a band's or a rule's alert; the event's id is the alert's."""
+    if alert.kind in BAND_ALERT_KINDS:
+        return encode_alert(alert, source=OUTPUT_SOURCE)
+    return encode_rule_alert(alert, source=OUTPUT_SOURCE)

@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import ConfigError
-from service.model.file_format import FactorFile, ModelFile, ThresholdsFile
-from service.scoring.model import Curve, Factor, Model, Thresholds
-from service.scoring.signals import SIGNALS
+from service.model.build import build_model
+from service.model.file_format import (
+    BandsFile,
+    ConditionFile,
+    FactorChangeFile,
+    FactorFile,
+    ModelFile,
+    ProfileFile,
+    RuleFile,
+    ThresholdsFile,
+    WhenFile,
+)
+from service.scoring.model import Model
 
 MAX_FILE_BYTES: Final = 1_000_000
-MAX_DEPTH: Final = 16  # a model is four levels deep; deeper input is refused before it costs anything
+MAX_DEPTH: Final = 16  # a model is seven levels deep; deeper input is refused before it costs anything
 MAX_FAULTS_SHOWN: Final = 20
 HASH_CHARACTERS: Final = 8
 DEFAULT_NAME: Final = "default.yaml"
 
+_FIELD_FIRST: Final = re.compile(r"([a-z0-9_]+(?:\.[a-z0-9_]+)*): (.+)")
 _Path = tuple[str | int, ...]
 
 
@@ -80,6 +92,7 @@ def parse_model(text: str, name: str) -> Model:
     lines = _Lines(name)
     document = _read_yaml(text, lines)
     lines.raise_if_any()
+    # Comments and layout do not make another version, so the hash is of what was checked.
     try:
         checked = ModelFile.model_validate(document)
     except ValidationError as error:
@@ -87,7 +100,9 @@ def parse_model(text: str, name: str) -> Model:
             _explain_fault(detail, lines)
         lines.raise_if_any()
         raise
-    return _build(checked)
+    content = json.dumps(checked.model_dump(mode="json"), separators=(",", ":"))
+    short_hash = hashlib.sha256(content.encode()).hexdigest()[:HASH_CHARACTERS]
+    return build_model(checked, f"{checked.version}+{short_hash}")
 
 
 def _read_yaml(text: str, lines: _Lines) -> Any:
@@ -161,6 +176,9 @@ def _explain_fault(detail: ErrorDetails, lines: _Lines) -> None:
         "string_pattern_mismatch": f"must match {context.get('pattern')}",
     }
     text = texts.get(detail["type"], detail["msg"][:1].lower() + detail["msg"][1:])
+    if not path and detail["type"] == "value_error" and (found := _FIELD_FIRST.fullmatch(text)):
+        lines.fault(tuple(found[1].split(".")), found[2])  # a rule between blocks names its place itself
+        return
     value = detail["input"]
     shows_value = isinstance(value, str | int | float) and detail["type"] not in {"missing", "extra_forbidden"}
     lines.fault(path, f"{text} (got {value!r})" if shows_value else text)
@@ -168,24 +186,23 @@ def _explain_fault(detail: ErrorDetails, lines: _Lines) -> None:
 
 def _known_fields(path: _Path) -> list[str]:
     """List the keys allowed in the mapping at `path`."""
-    if path[:1] == ("factors",):
-        return list(FactorFile.model_fields)
-    if path[:1] == ("bands",):
-        return ["at_risk", "endangered"] if len(path) == 1 else list(ThresholdsFile.model_fields)
-    return list(ModelFile.model_fields)
-
-
-def _build(checked: ModelFile) -> Model:
-    """Compile the checked file; its content, not its comments or layout, makes the hash in the version."""
-    content = json.dumps(checked.model_dump(mode="json"), separators=(",", ":"))
-    short_hash = hashlib.sha256(content.encode()).hexdigest()[:HASH_CHARACTERS]
-    return Model(
-        version=f"{checked.version}+{short_hash}",
-        min_coverage=checked.min_coverage,
-        at_risk=Thresholds(checked.bands.at_risk.enter, checked.bands.at_risk.leave),
-        endangered=Thresholds(checked.bands.endangered.enter, checked.bands.endangered.leave),
-        factors=[
-            Factor(name, part.label, SIGNALS[part.signal], part.weight, Curve(part.curve), part.sentence)
-            for name, part in checked.factors.items()
-        ],
-    )
+    match path:
+        case ("factors", _):
+            fields: type[BaseModel] = FactorFile
+        case ("bands",):
+            fields = BandsFile
+        case ("bands", _):
+            fields = ThresholdsFile
+        case ("rules", _):
+            fields = RuleFile
+        case ("rules", *_):
+            fields = ConditionFile
+        case ("profiles", _, "when"):
+            fields = WhenFile
+        case ("profiles", _, "factors", _):
+            fields = FactorChangeFile
+        case ("profiles", _):
+            fields = ProfileFile
+        case _:
+            fields = ModelFile
+    return [field.alias or name for name, field in fields.model_fields.items()]

@@ -1,9 +1,10 @@
-"""The one way to change an account: apply a record, step over an event, or let time pass.
+"""The one way to change an account: apply a record, step over an event, let time pass, or use another model.
 
 Theory of operation. Time moves first: every due tick up to the new instant runs at its own due instant, so that an
 account's alerts depend only on its own events and not on when a worker looked. Then the event is recorded in its own
-day, only the factors that read what it touched are computed again, and score, band and alert follow from
-their outputs. Signals read whole UTC days, so between two midnights nothing changes by time alone.
+day, and only the signals that read what it touched are computed again; each also says on which day time alone may
+change it next. Score, band and alerts follow from their outputs. Signals read whole UTC days, so between two midnights
+only the end of a dwell, a cool-down or an override can be due.
 
 The caller owns the state and its clock: `as_of_ms` is the wall clock or a watermark, and never goes back for an
 account (an earlier one counts as the latest known).
@@ -12,18 +13,18 @@ account (an earlier one counts as the latest known).
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from collections.abc import Iterable
 
-from service.scoring.bands import alert_kind, next_band
 from service.scoring.effects import ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
-from service.scoring.events import AccountUpdate, Event
-from service.scoring.explain import make_alert, make_baseline
-from service.scoring.model import OUTPUT_MAX, Model
+from service.scoring.evaluation import ABSENT, evaluate, timers_due_ms
+from service.scoring.events import AccountUpdate, Event, Payment
+from service.scoring.model import Model, Plan, Reading
 from service.scoring.recent_ids import remember
-from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, record
-from service.scoring.state import DAY_MS, RING_DAYS, AccountState, roll_days
+from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, record, relist_facts
+from service.scoring.signal import NO_DAY
+from service.scoring.state import DAY_MS, RING_DAYS, AccountState, keep_daily_scores, roll_days
 
-ABSENT: Final = -1.0  # the output of a factor without data; real outputs are 0..100
+__all__ = ["ALERTED", "advance", "apply_record", "mark_sent", "step", "tick", "use_model"]
 
 
 def apply_record(  # noqa: PLR0917  # one call per record: keywords cost time on the hottest path
@@ -43,29 +44,33 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
     """Let time pass to the event, then apply it; returns bits of `effects`."""
     clock_ms = max(as_of_ms, event.time_ms)
     effects = CHANGED
+    if state.model is not model:
+        effects |= _load(state, model)
     due_ms = state.next_due_ms
     if due_ms is not None and due_ms <= clock_ms:
         effects |= advance(state, clock_ms, model)
-    outdated = state.outputs_model is not model and _load_outputs(state, model)
     state.revision += 1
-    new_day = _move_clock(state, clock_ms)
+    _move_clock(state, clock_ms)
     if not remember(state, event.event_id):
         return effects | DUPLICATE
     if isinstance(event, AccountUpdate):
         return effects | _step_account(state, event, model)
-    if state.is_churned:
-        return effects
-    if event.time_ms // DAY_MS <= state.day - RING_DAYS:
-        return effects | LATE
-    touched = record(state, event)
-    changed = _compute_outputs(state, model, ALL_SIGNAL_PARTS if new_day else touched & ALL_SIGNAL_PARTS)
-    if changed or outdated:
-        effects |= _settle(state, model)
-    elif touched & PART_ATTRIBUTES:
+    is_late = event.time_ms // DAY_MS <= state.day - RING_DAYS or event.time_ms < state.returned_ms
+    if is_late or state.is_churned:
+        if isinstance(event, Payment) and event.action == "subscription_changed":
+            return effects | _step_account(state, _facts_of(event), model)
+        return effects | LATE if is_late and not state.is_churned else effects
+    plan: Plan = state.plan
+    touched = record(state, event, plan.key_features)
+    readings = plan.readers(touched & ALL_SIGNAL_PARTS)
+    if readings and _compute(state, readings):
+        effects |= evaluate(state, plan, is_changed=True)
+        _set_next_due(state, plan)
+    else:
+        _come_due_sooner(state, readings)
+    if touched & PART_ATTRIBUTES and not effects & SCORED:
         effects |= SCORED
         state.score_seq += 1
-    if new_day or state.next_due_ms is None:
-        _set_next_due(state, model)
     return effects
 
 
@@ -87,6 +92,17 @@ def tick(state: AccountState, as_of_ms: int, model: Model) -> int:
     return effects
 
 
+def use_model(state: AccountState, model: Model) -> int:
+    """Score the account anew when its stored score is another model's; returns bits of `effects`, 0 when it is not.
+
+    Every other function does so by itself; this one serves accounts for which nothing is due.
+    """
+    effects = _load(state, model) if state.model is not model else 0
+    if effects:
+        state.revision += 1
+    return effects
+
+
 def mark_sent(state: AccountState, seq: int) -> int:
     """Forget the unsent alerts up to and including `seq`, once they are acknowledged; returns bits of `effects`."""
     kept = tuple(alert for alert in state.unsent if alert.seq > seq)
@@ -98,111 +114,153 @@ def mark_sent(state: AccountState, seq: int) -> int:
 
 
 def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
-    outdated = state.outputs_model is not model and _load_outputs(state, model)
-    state.revision += 1
     effects = CHANGED
-    new_day = _move_clock(state, as_of_ms)
-    changed = new_day and _compute_outputs(state, model, ALL_SIGNAL_PARTS)
-    if changed or (outdated and not state.is_churned):
-        effects |= _settle(state, model)
-    if new_day:
-        _set_next_due(state, model)
+    if state.model is not model:
+        effects |= _load(state, model)
+    state.revision += 1
+    _move_clock(state, as_of_ms)
+    if state.is_churned:
+        return effects
+    plan: Plan = state.plan
+    day, dues = state.day, state.dues
+    is_changed = _compute(state, [plan.numbered[i] for i, due_day in enumerate(dues) if due_day <= day])
+    timer_ms = timers_due_ms(state, plan)
+    if is_changed or plan.score_days or (timer_ms is not None and timer_ms <= state.clock_ms):
+        effects |= evaluate(state, plan, is_changed=is_changed)
+    _set_next_due(state, plan)
     return effects
 
 
 def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> int:
-    """Facts hold however old they are; entering or leaving `churned` freezes or thaws the rest of the account."""
+    """Facts hold however old they are; entering or leaving `churned` freezes the account or lets it start afresh."""
     was_churned = state.is_churned
-    touched = record(state, event)
+    touched = record(state, event, state.plan.key_features)
     effects = 0
     if state.is_churned:
-        state.next_due_ms = None
+        effects |= _freeze(state, model)
     else:
         if was_churned:
-            _move_clock(state, state.clock_ms)
-        if _compute_outputs(state, model, ALL_SIGNAL_PARTS) or was_churned:
-            effects |= _settle(state, model)
-        _set_next_due(state, model)
+            _start_afresh(state, event)
+        plan = model.plan_for(state.attributes)
+        if plan is not state.plan or was_churned:
+            is_changed = _load_plan(state, plan)
+        else:
+            is_changed = _compute(state, plan.readers(touched & ALL_SIGNAL_PARTS))
+        effects |= evaluate(state, plan, is_changed=is_changed or was_churned)
+        _set_next_due(state, plan)
     if touched & PART_ATTRIBUTES and not effects & SCORED:
         effects |= SCORED
         state.score_seq += 1
     return effects
 
 
-def _move_clock(state: AccountState, clock_ms: int) -> bool:
-    """Move the clock, never back, and the ring with it; True when the ring came to a new day."""
+def _facts_of(event: Payment) -> AccountUpdate:
+    """Take the amount of a changed subscription as a fact about the account."""
+    return AccountUpdate(
+        event.account, event.event_id, event.time_ms, mrr_minor=event.mrr_minor, currency=event.currency
+    )
+
+
+def _freeze(state: AccountState, model: Model) -> int:
+    """Leave the account to itself: band and alerts stay, the score is once more what the facts make of it."""
+    before = (state.plan, state.outputs)
+    _load_plan(state, model.plan_for(state.attributes))
+    state.next_due_ms = None
+    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs))
+
+
+def _start_afresh(state: AccountState, event: AccountUpdate) -> None:
+    facts = state.attributes
+    state.start_afresh()
+    state.returned_ms = facts.time_of("stage") if facts is not None else event.time_ms
+    _move_clock(state, state.clock_ms)
+    relist_facts(state, event)
+
+
+def _move_clock(state: AccountState, clock_ms: int) -> None:
+    """Move the clock, never back, and the rings with it."""
     if clock_ms > state.clock_ms:
         state.clock_ms = clock_ms
     else:
         clock_ms = state.clock_ms
     day = clock_ms // DAY_MS
     if day <= state.day or state.is_churned:
-        return False
+        return
+    keep_daily_scores(state, day, has_band=state.coverage >= state.model.min_coverage)
     roll_days(state, day)
+
+
+def _come_due_sooner(state: AccountState, readings: Iterable[tuple[int, Reading]]) -> None:
+    """Let the due instant follow signals that may change sooner now; an early one is harmless."""
+    for index, _ in readings:
+        due_ms = state.dues[index] * DAY_MS
+        if (state.next_due_ms is None or due_ms < state.next_due_ms) and state.dues[index] != NO_DAY:
+            state.next_due_ms = due_ms
+
+
+def _set_next_due(state: AccountState, plan: Plan) -> None:
+    """Come due at the first midnight that can change a signal, or sooner when a dwell, cool-down or override ends."""
+    day = min(state.dues, default=NO_DAY)
+    if plan.score_days and state.scores is not None and day > state.day + 1 and _scores_move(state, plan.score_days):
+        day = state.day + 1
+    due_ms = None if day == NO_DAY else day * DAY_MS
+    timer_ms = timers_due_ms(state, plan)
+    if timer_ms is not None and state.clock_ms < timer_ms and (due_ms is None or timer_ms < due_ms):
+        due_ms = timer_ms
+    state.next_due_ms = due_ms
+
+
+def _scores_move(state: AccountState, days: int) -> bool:
+    """Tell whether the scores of the last days differ from the present one, so that a change ages by a day."""
+    scores = state.scores
+    if scores is None or state.score is None:
+        return False
+    now = round(state.score * 100)
+    return any(scores[(state.day - age) % len(scores)] != now for age in range(1, days + 1))
+
+
+def _load(state: AccountState, model: Model) -> int:
+    """Fill the caches; score the account anew when its stored score is another model's."""
+    state.model = model
+    plan = model.plan_for(state.attributes)
+    _load_plan(state, plan)
+    if state.model_mark == model.fingerprint or state.score is None:
+        state.model_mark = model.fingerprint
+        return 0
+    state.model_mark = model.fingerprint
+    effects = evaluate(state, plan, is_changed=True, is_new_model=True)
+    if not state.is_churned:
+        _set_next_due(state, plan)
+    return CHANGED | effects
+
+
+def _load_plan(state: AccountState, plan: Plan) -> bool:
+    state.plan = plan
+    state.key_features = plan.key_features
+    state.outputs = array("d", [ABSENT] * len(plan.factors))
+    state.dues = array("i", [NO_DAY] * len(plan.readings))
+    state.truths = 0
+    _compute(state, plan.numbered)
     return True
 
 
-def _set_next_due(state: AccountState, model: Model) -> None:
-    """Come due at the next UTC midnight while days passing can change a factor, else never."""
-    for factor in model.factors:
-        if factor.signal.moves(state, factor.curve.last_x):
-            state.next_due_ms = (state.day + 1) * DAY_MS
-            return
-    state.next_due_ms = None
-
-
-def _load_outputs(state: AccountState, model: Model) -> bool:
-    """Fill the cache of outputs; True when a new model gives another score than the state carries."""
-    state.outputs = array("d", [ABSENT] * len(model.factors))
-    state.outputs_model = model
-    _compute_outputs(state, model, ALL_SIGNAL_PARTS)
-    return score_outputs(state.outputs, model) != (state.score, state.coverage)
-
-
-def _compute_outputs(state: AccountState, model: Model, parts: int) -> bool:
-    """Compute again the factors that read `parts`; True when an output changed."""
-    outputs = state.outputs
+def _compute(state: AccountState, readings: Iterable[tuple[int, Reading]]) -> bool:
+    """Compute these signals again and all that depends on them; True when an output or a condition changed."""
+    outputs, dues = state.outputs, state.dues
     changed = False
-    for index, factor in model.readers[parts]:
-        value = factor.signal.read(state)
-        output = ABSENT if value is None else factor.curve.at(value)
-        if output != outputs[index]:
-            outputs[index] = output
-            changed = True
+    for index, (signal, curves, conditions, spans) in readings:
+        value = signal.read(state)
+        if len(spans) == 1:
+            dues[index] = signal.next_day(state, *spans[0])
+        else:
+            dues[index] = min(signal.next_day(state, low, high) for low, high in spans)
+        for position, curve in curves:
+            output = ABSENT if value is None else curve.at(value)
+            if output != outputs[position]:
+                outputs[position] = output
+                changed = True
+        for bit, lowest, highest in conditions:
+            if (value is not None and lowest <= value <= highest) != bool(state.truths & bit):
+                state.truths ^= bit
+                changed = True
     return changed
-
-
-def score_outputs(outputs: array[float], model: Model) -> tuple[float | None, float]:
-    """Add up the score and the coverage of these factor outputs: contributions summed in the model's order."""
-    present = total = 0.0
-    for weight, output in zip(model.weights, outputs, strict=True):
-        if output >= 0.0:
-            present += weight
-            total += weight * output
-    if present == 0.0:
-        return None, 0.0
-    score = min(total / present, OUTPUT_MAX)  # the quotient may pass the end of the scale by a rounding error
-    if not 0.0 <= score <= OUTPUT_MAX:  # also refuses NaN; checked always, because a wrong score must never leave
-        raise AssertionError(f"score out of bounds: {score}")
-    return score, present / model.total_weight
-
-
-def _settle(state: AccountState, model: Model) -> int:
-    """Derive score, band and alert from the outputs."""
-    state.score, state.coverage = score_outputs(state.outputs, model)
-    state.score_seq += 1
-    previous = state.band
-    state.band = next_band(previous, state.score, state.coverage, model)
-    if state.band == previous:
-        return SCORED
-    if state.score is None or state.band == "unknown":
-        return SCORED
-    effects = SCORED
-    kind = alert_kind(previous, state.band, state.alarm)
-    if kind is not None:
-        state.seq += 1
-        state.alarm = state.band
-        state.unsent = (*state.unsent, make_alert(state, state.score, kind, previous, model))
-        effects |= ALERTED
-    state.baseline = make_baseline(state, model)
-    return effects

@@ -18,6 +18,7 @@ TicketAction: TypeAlias = Literal["opened", "updated", "solved"]
 Severity: TypeAlias = Literal["low", "normal", "high", "urgent"]
 SurveyKind: TypeAlias = Literal["nps", "csat", "ces"]
 Tier: TypeAlias = Literal["high_touch", "low_touch"]
+OverrideBand: TypeAlias = Literal["healthy", "at_risk", "endangered"]
 Stage: TypeAlias = Literal["onboarding", "active", "renewal", "churned"]
 
 
@@ -80,7 +81,7 @@ class Survey:
 
 @dataclass(slots=True)
 class AccountUpdate:
-    """Facts about the account itself; every `None` means unchanged."""
+    """Facts about the account itself; every `None` means unchanged. The three of an override come together."""
 
     account: str
     event_id: str
@@ -94,6 +95,9 @@ class AccountUpdate:
     renewal_ms: int | None = None
     key_users: tuple[str, ...] | None = None
     csm_sentiment: float | None = None
+    override_band: OverrideBand | None = None
+    override_reason: str | None = None
+    override_until_ms: int | None = None
 
 
 Event: TypeAlias = Usage | Payment | Ticket | Survey | AccountUpdate

@@ -1,21 +1,28 @@
 """The health model as the engine uses it: frozen values, checked by the loader, compiled for speed.
 
-Policy only: curves, weights, thresholds. Nothing here knows an account or a file.
+Policy only: curves, weights, thresholds, rules, profiles. Nothing here knows a file, and no account but its tier and
+stage. A plan is the model as one profile sees it: what to compute when a part of a state changed, in one table.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from math import isinf
+from typing import Final, Literal, NamedTuple
 
-from service.scoring.recording import ALL_SIGNAL_PARTS
-from service.scoring.signals import Signal
+from service.scoring.records import Attributes
+from service.scoring.signal import Signal
+from service.scoring.signals import SCORE_SIGNALS, SIGNALS
+from service.scoring.views import BAND_ALERT_KINDS
 
 OUTPUT_MAX: Final = 100.0
 FINGERPRINT_BYTES: Final = 8
+BAND_LEVEL: Final = "band_level"
+CHANGE_DAYS: Final = {"score_change_7": 7, "score_change_30": 30}
+CapBand = Literal["at_risk", "endangered"]
 
 
 class Curve:
@@ -63,39 +70,237 @@ class Thresholds:
     leave: float
 
 
+class Condition(NamedTuple):
+    """True while the signal's value lies in `low..high`, both included; never true of a signal without data."""
+
+    signal: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Holds while every group has a condition that is true; `sentence` is a template over signals and their words."""
+
+    name: str
+    label: str
+    groups: tuple[tuple[Condition, ...], ...]
+    cap: CapBand | None
+    alerts: bool
+    cool_down_ms: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Factors of its own for accounts of one tier, one stage, or both."""
+
+    name: str
+    tier: str | None
+    stage: str | None
+    factors: tuple[Factor, ...]
+
+    def fits(self, tier: str | None, stage: str | None) -> bool:
+        """Tell whether an account of this tier and stage is meant."""
+        return self.tier in {None, tier} and self.stage in {None, stage}
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """When a band is entered and left, how long better must last, and how long an alert is not repeated."""
+
+    min_coverage: float
+    at_risk: Thresholds
+    endangered: Thresholds
+    dwell_ms: int
+    cool_down_ms: int
+
+
 class Model:
     """A whole model; never changed after it is made. `version` names its declared version and its content."""
 
     __slots__ = (
-        "at_risk",
-        "endangered",
+        "_chosen",
+        "bands",
+        "cool_downs",
         "factors",
         "fingerprint",
-        "min_coverage",
-        "readers",
-        "total_weight",
+        "key_features",
+        "plain",
+        "plans",
+        "rules",
         "version",
+    )
+
+    def __init__(  # noqa: PLR0917  # the parts of a model file, in its order
+        self,
+        version: str,
+        bands: Bands,
+        factors: Sequence[Factor],
+        rules: Sequence[Rule] = (),
+        profiles: Sequence[Profile] = (),
+        key_features: Sequence[str] = (),
+    ) -> None:
+        self.version = version
+        self.bands = bands
+        self.factors = tuple(factors)
+        self.rules = tuple(rules)
+        self.key_features = tuple(key_features)
+        self.cool_downs = dict.fromkeys(BAND_ALERT_KINDS, bands.cool_down_ms)
+        self.cool_downs.update((rule.name, rule.cool_down_ms) for rule in self.rules)
+        self.fingerprint = _fingerprint(version)
+        self.plain = Plan(self, None, self.factors)
+        self.plans = tuple((profile, Plan(self, profile.name, profile.factors)) for profile in profiles)
+        self._chosen: dict[tuple[str | None, str | None], Plan] = {}
+
+    @property
+    def min_coverage(self) -> float:
+        """The share of the weight that must have data before there is a band."""
+        return self.bands.min_coverage
+
+    def plan_for(self, facts: Attributes | None) -> Plan:
+        """Choose the plan for an account with these facts; a churned one is read by the plain model."""
+        if facts is None:
+            key: tuple[str | None, str | None] = (None, None)
+        elif facts.stage == "churned":
+            return self.plain
+        else:
+            key = (facts.tier, facts.stage)
+        plan = self._chosen.get(key)
+        if plan is None:
+            plan = next((plan for profile, plan in self.plans if profile.fits(*key)), self.plain)
+            self._chosen[key] = plan
+        return plan
+
+
+class Reading(NamedTuple):
+    """One signal with all that depends on it; a change outside of the `spans` of its values changes nothing."""
+
+    signal: Signal
+    curves: tuple[tuple[int, Curve], ...]  # with the position of the factor
+    conditions: tuple[tuple[int, float, float], ...]  # bit, lowest and highest value that make it true
+    spans: tuple[tuple[float, float], ...]
+
+
+class CompiledRule(NamedTuple):
+    """A rule over the bits of its conditions."""
+
+    rule: Rule
+    masks: tuple[int, ...]
+
+    def holds(self, truths: int) -> bool:
+        """Tell whether every group has a true condition."""
+        return all(truths & mask for mask in self.masks)
+
+
+class Verdict(NamedTuple):
+    """What the rules say: the worst cap with its rule, and the rules with alerts that hold."""
+
+    cap: Rule | None
+    alerting: tuple[Rule, ...]
+    holding: tuple[str, ...]
+
+
+class Plan:
+    """The model as one profile sees it, compiled: the readings, and which of them read which part of a state."""
+
+    __slots__ = (
+        "_readers",
+        "_verdicts",
+        "band_conditions",
+        "factors",
+        "fingerprint",
+        "key_features",
+        "model",
+        "name",
+        "numbered",
+        "readings",
+        "rules",
+        "score_conditions",
+        "score_days",
+        "total_weight",
         "weights",
     )
 
-    def __init__(
-        self,
-        version: str,
-        min_coverage: float,
-        at_risk: Thresholds,
-        endangered: Thresholds,
-        factors: Sequence[Factor],
-    ) -> None:
-        self.version = version
-        self.min_coverage = min_coverage
-        self.at_risk = at_risk
-        self.endangered = endangered
-        self.factors = tuple(factors)
+    def __init__(self, model: Model, name: str | None, factors: Sequence[Factor]) -> None:
+        self.model = model
+        self.name = name
+        self.key_features = model.key_features
+        self.factors = tuple(factor for factor in factors if factor.weight > 0)
         self.weights = tuple(factor.weight for factor in self.factors)
         self.total_weight = sum(self.weights)
-        self.fingerprint = blake2b(version.encode(), digest_size=FINGERPRINT_BYTES).digest()
-        # For every combination of touched parts, the factors that read one of them, with their position.
-        self.readers = tuple(
-            tuple((i, factor) for i, factor in enumerate(self.factors) if factor.signal.parts & touched)
-            for touched in range(ALL_SIGNAL_PARTS + 1)
+        self.fingerprint = model.fingerprint if name is None else _fingerprint(f"{model.version}\x1f{name}")
+        bits = _number_conditions(model.rules)
+        self.rules = tuple(
+            CompiledRule(rule, tuple(sum(bits[condition] for condition in set(group)) for group in rule.groups))
+            for rule in model.rules
         )
+        of_score = [(bit, *condition) for condition, bit in bits.items() if _is_of_score(condition)]
+        self.score_conditions = tuple(entry for entry in of_score if entry[1] != BAND_LEVEL)
+        self.band_conditions = tuple(entry for entry in of_score if entry[1] == BAND_LEVEL)
+        self.score_days = max((CHANGE_DAYS[entry[1]] for entry in of_score if entry[1] in CHANGE_DAYS), default=0)
+        self.readings = _readings(self.factors, {c: bit for c, bit in bits.items() if not _is_of_score(c)})
+        self.numbered = tuple(enumerate(self.readings))
+        self._readers: dict[int, tuple[tuple[int, Reading], ...]] = {}
+        self._verdicts: dict[int, Verdict] = {}
+
+    def readers(self, parts: int) -> tuple[tuple[int, Reading], ...]:
+        """Give the readings that read one of `parts`, with their positions."""
+        found = self._readers.get(parts)
+        if found is None:
+            found = tuple(entry for entry in self.numbered if entry[1].signal.parts & parts)
+            self._readers[parts] = found
+        return found
+
+    def judge(self, truths: int) -> Verdict:
+        """Apply every rule to the bits of its conditions."""
+        verdict = self._verdicts.get(truths)
+        if verdict is None:
+            rules = [entry.rule for entry in self.rules if entry.holds(truths)]
+            caps = sorted((rule for rule in rules if rule.cap), key=lambda rule: rule.cap != "endangered")
+            alerting = tuple(rule for rule in rules if rule.alerts)
+            verdict = Verdict(caps[0] if caps else None, alerting, tuple(rule.name for rule in rules))
+            self._verdicts[truths] = verdict
+        return verdict
+
+
+def _fingerprint(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=FINGERPRINT_BYTES).digest()
+
+
+def _is_of_score(condition: Condition) -> bool:
+    return condition.signal in SCORE_SIGNALS
+
+
+def _number_conditions(rules: Sequence[Rule]) -> dict[Condition, int]:
+    """Give every distinct condition a bit of its own."""
+    bits: dict[Condition, int] = {}
+    for rule in rules:
+        for group in rule.groups:
+            for condition in group:
+                bits.setdefault(condition, 1 << len(bits))
+    return bits
+
+
+def _readings(factors: Sequence[Factor], bits: Mapping[Condition, int]) -> tuple[Reading, ...]:
+    names = list(dict.fromkeys([*(factor.signal.name for factor in factors), *(c.signal for c in bits)]))
+    readings = []
+    for name in names:
+        curves = tuple((i, factor.curve) for i, factor in enumerate(factors) if factor.signal.name == name)
+        conditions = tuple((bit, c.low, c.high) for c, bit in bits.items() if c.signal == name)
+        # Around a threshold, one whole step to each side matters; of a curve, what lies between its ends.
+        edges = [edge for c in bits if c.signal == name for edge in (c.low, c.high) if not isinf(edge)]
+        spans = [(curve.xs[0], curve.last_x) for _, curve in curves] + [(edge - 1.0, edge + 1.0) for edge in edges]
+        readings.append(Reading(SIGNALS[name], curves, conditions, _merged(spans)))
+    return tuple(readings)
+
+
+def _merged(spans: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Join the spans that overlap."""
+    merged: list[tuple[float, float]] = []
+    for low, high in sorted(spans):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    return tuple(merged)

@@ -1,4 +1,4 @@
-"""The parts of an account that resolve by event time: tickets, invoices, survey answers, attributes.
+"""The parts of an account that resolve by event time: tickets, invoices, survey answers, MRR facts, attributes.
 
 The rule that lives here: the latest event wins per fact, whatever order the events arrive in. Two events of the
 same instant are settled by value, never by arrival: the one that is worse news, for plain attributes the greater.
@@ -14,6 +14,7 @@ from service.scoring.events import AccountUpdate, Ticket
 
 NEVER: Final = -1  # no such instant or day yet
 
+OVERRIDE_BANDS: Final = ("healthy", "at_risk", "endangered")
 SEVERITIES: Final = ("low", "normal", "high", "urgent")
 NO_SEVERITY: Final = -1
 STATUS_UNKNOWN: Final = 0  # only updates are known, so the ticket was opened before our time
@@ -25,6 +26,8 @@ class TicketRecord:
     """One ticket, each fact with the time of the event that set it; solved ones stay until out of the ring."""
 
     __slots__ = (
+        "first_ms",
+        "is_opening_known",
         "last_ms",
         "sentiment",
         "sentiment_ms",
@@ -45,7 +48,9 @@ class TicketRecord:
         self.tags_ms = NEVER
         self.sentiment: float | None = None
         self.sentiment_ms = NEVER
+        self.first_ms = NEVER
         self.last_ms = NEVER
+        self.is_opening_known = False
 
     @property
     def is_open(self) -> bool:
@@ -56,7 +61,9 @@ class TicketRecord:
         """Take from `event` every fact that is newer than the one known."""
         time_ms = event.time_ms
         self.last_ms = max(self.last_ms, time_ms)
+        self.first_ms = time_ms if self.first_ms == NEVER else min(self.first_ms, time_ms)
         if event.action != "updated":
+            self.is_opening_known |= event.action == "opened"
             status = STATUS_SOLVED if event.action == "solved" else STATUS_OPEN
             if (time_ms, status) > (self.status_ms, self.status):
                 self.status, self.status_ms = status, time_ms
@@ -74,31 +81,24 @@ class TicketRecord:
                 self.sentiment, self.sentiment_ms = event.sentiment, time_ms
 
     def to_row(self) -> list[Any]:
-        """List every fact; times as milliseconds before `last_ms`, because most are equal to it."""
+        """List every fact; times as milliseconds before `last_ms` (null: never), because most are equal to it."""
         last = self.last_ms
-        return [
-            last,
-            self.status,
-            last - self.status_ms,
-            self.severity,
-            last - self.severity_ms,
-            self.tags,
-            last - self.tags_ms,
-            self.sentiment,
-            last - self.sentiment_ms,
+        ages = [
+            None if time_ms == NEVER else last - time_ms
+            for time_ms in (self.status_ms, self.severity_ms, self.tags_ms, self.sentiment_ms, self.first_ms)
         ]
+        return [last, self.status, self.severity, self.tags, self.sentiment, int(self.is_opening_known), *ages]
 
     @classmethod
     def from_row(cls, row: list[Any]) -> TicketRecord:
         """Rebuild from what `to_row` gave, with JSON lists for tuples."""
         record = cls()
-        last, record.status, status, record.severity, severity, tags, tagged, record.sentiment, felt = row
+        last, record.status, record.severity, tags, record.sentiment, known, *ages = row
+        times = [NEVER if age is None else last - age for age in ages]
         record.last_ms = last
-        record.status_ms = last - status if status else last
-        record.severity_ms = last - severity if severity else last
         record.tags = tuple(map(intern, tags))
-        record.tags_ms = last - tagged if tagged else last
-        record.sentiment_ms = last - felt if felt else last
+        record.is_opening_known = bool(known)
+        record.status_ms, record.severity_ms, record.tags_ms, record.sentiment_ms, record.first_ms = times
         return record
 
     def __eq__(self, other: object) -> bool:
@@ -108,11 +108,41 @@ class TicketRecord:
 
 
 class Invoice(NamedTuple):
-    """The latest news of one invoice; `since_ms` is when it became overdue, NEVER when only its payment is known."""
+    """The latest time of each kind of news of one invoice; `since_ms` is when it became overdue."""
 
-    last_ms: int
-    paid: bool
-    since_ms: int
+    paid_ms: int = NEVER
+    overdue_ms: int = NEVER
+    since_ms: int = NEVER
+    failed_ms: int = NEVER
+
+    @property
+    def is_overdue(self) -> bool:
+        """True while no payment followed the latest overdue notice; of one instant, the payment counts."""
+        return self.overdue_ms > self.paid_ms
+
+    @property
+    def is_failing(self) -> bool:
+        """True while no payment followed the latest failed charge; of one instant, the payment counts."""
+        return self.failed_ms > self.paid_ms
+
+    @property
+    def last_ms(self) -> int:
+        """The latest news of any kind."""
+        return max(self.paid_ms, self.overdue_ms, self.failed_ms)
+
+    def paid(self, time_ms: int) -> Invoice:
+        """Take note of a payment."""
+        return self._replace(paid_ms=max(self.paid_ms, time_ms))
+
+    def failed(self, time_ms: int) -> Invoice:
+        """Take note of a charge that was refused."""
+        return self._replace(failed_ms=max(self.failed_ms, time_ms))
+
+    def overdue(self, time_ms: int, since_ms: int) -> Invoice:
+        """Take note that it is unpaid since `since_ms`; of two notices of one instant, the earlier start counts."""
+        if (time_ms, -since_ms) > (self.overdue_ms, -self.since_ms):
+            return self._replace(overdue_ms=time_ms, since_ms=since_ms)
+        return self
 
 
 class SurveyAnswer(NamedTuple):
@@ -121,6 +151,21 @@ class SurveyAnswer(NamedTuple):
     time_ms: int
     percent: float
     kind: str
+
+
+class Override(NamedTuple):
+    """A band set by hand until an instant; of two of one instant, the worse band counts."""
+
+    rank: int  # of OVERRIDE_BANDS
+    until_ms: int
+    reason: str
+
+
+def _override_of(event: AccountUpdate) -> Override | None:
+    if event.override_band is None:
+        return None
+    rank = OVERRIDE_BANDS.index(event.override_band)
+    return Override(rank, event.override_until_ms or 0, event.override_reason or "")
 
 
 class Attributes:
@@ -136,7 +181,10 @@ class Attributes:
         "renewal_ms",
         "key_users",
         "csm_sentiment",
+        "override",
     )
+    # What signals read: a churned account is frozen, so these are not taken given with or after the churn.
+    JUDGED: Final = frozenset(("renewal_ms", "key_users", "csm_sentiment", "override"))
     PUBLISHED: Final = frozenset(("name", "tier", "mrr_minor", "currency", "owner", "stage"))
     SHARED: Final = frozenset(("tier", "currency", "owner", "stage"))  # few values, many accounts: interned
 
@@ -152,7 +200,12 @@ class Attributes:
         self.renewal_ms: int | None = None
         self.key_users: tuple[str, ...] | None = None
         self.csm_sentiment: float | None = None
+        self.override: Override | None = None
         self.times = array("q", [NEVER] * len(self.FIELDS))
+
+    def time_of(self, field: str) -> int:
+        """Give the time of the event that set `field`; NEVER when nothing did."""
+        return self.times[self.FIELDS.index(field)]
 
     def offer(self, field: str, value: Any, time_ms: int) -> bool:
         """Set `field` unless it is known from a later event; True when its value changed."""
@@ -166,15 +219,12 @@ class Attributes:
         return bool(known != value)
 
     def merge(self, event: AccountUpdate) -> set[str]:
-        """Offer every fact that the event states; returns the names of those that changed.
-
-        A churned account's score is frozen, so an opinion given with or after the churn is not taken.
-        """
+        """Offer every fact that the event states; returns the names of those that changed."""
         changed = set()
-        for field in self.FIELDS:  # the stage comes before the opinion
-            if field == "csm_sentiment" and self.stage == "churned":
+        for field in self.FIELDS:  # the stage comes before what it freezes
+            if field in self.JUDGED and self.stage == "churned":
                 continue
-            value = getattr(event, field)
+            value = _override_of(event) if field == "override" else getattr(event, field)
             if value is not None and self.offer(field, value, event.time_ms):
                 changed.add(field)
         return changed
@@ -195,6 +245,8 @@ class Attributes:
                 setattr(attributes, field, intern(value) if field in cls.SHARED else value)
         if attributes.key_users is not None:
             attributes.key_users = tuple(attributes.key_users)
+        if attributes.override is not None:
+            attributes.override = Override(*attributes.override)
         attributes.times = array("q", [NEVER if age is None else latest - age for age in ages])
         return attributes
 

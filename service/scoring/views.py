@@ -6,10 +6,11 @@ Values only; how they are computed is in `explain`. Points are parts of the 0..1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 Band: TypeAlias = Literal["unknown", "healthy", "at_risk", "endangered"]
-AlertKind: TypeAlias = Literal["at_risk", "endangered", "recovered"]
+BandAlertKind: TypeAlias = Literal["at_risk", "endangered", "recovered"]
+BAND_ALERT_KINDS: Final = ("at_risk", "endangered", "recovered")
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,14 +45,23 @@ class ScoreView:
     owner: str | None
     stage: str | None
     score_seq: int
+    profile: str | None = None  # of the model, None = the plain one
+    computed_band: Band = "unknown"  # what the band is without an override
+    override_reason: str | None = None
+    override_until_ms: int | None = None
+    rules: tuple[str, ...] = ()  # those that hold
+    trend_7: float | None = None
+    trend_30: float | None = None
+    model_changed: bool = False
+    returned_ms: int | None = None  # when a churned account came back
 
 
 @dataclass(slots=True, frozen=True)
 class FactorChange:
-    """One factor now and before: when the account came to its previous band.
+    """One factor now and before: at the account's last alert about a band, or its first with one.
 
-    `None` on one side: no data then, so the contribution of that side is 0. `points_change` is None when
-    there is nothing to compare with: the account had no band yet, or its baseline is of another model.
+    `None` on one side: no data then, so the contribution of that side is 0. `points_change` is what this factor itself
+    moved the score by, None when there is nothing to compare with: no band yet, or a baseline of another model.
     """
 
     name: str
@@ -68,12 +78,15 @@ class FactorChange:
 
 @dataclass(slots=True, frozen=True)
 class Alert:
-    """A band was entered or left; `id` is stable, `seq` counts the account's alerts from 1 without gaps."""
+    """A band was entered or left, or a rule began to hold; `id` is stable, `seq` counts from 1 without gaps.
+
+    `kind` is a band alert's kind or the name of the rule. `rule` names the rule that alerts or that forced the band.
+    """
 
     id: str
     account: str
     seq: int
-    kind: AlertKind
+    kind: str
     time_ms: int
     band: Band
     previous_band: Band
@@ -87,3 +100,5 @@ class Alert:
     owner: str | None
     factors: tuple[FactorChange, ...]
     sentence: str
+    suppressed: int = 0  # alerts held back since the last one sent
+    rule: str | None = None

@@ -71,14 +71,14 @@ def test_silence_alone_brings_the_alert(tmp_path: Path) -> None:
     summary = replay(tmp_path / "out", write(tmp_path / "log.ndjson", lines))
     alerts = lines_of(tmp_path / "out" / "alerts.ndjson")
     assert {alert["subject"] for alert in alerts} == {"silent"}
-    assert [alert["data"]["kind"] for alert in alerts] == ["at_risk", "endangered"]
+    assert [alert["data"]["kind"] for alert in alerts] == ["score_drop", "at_risk", "endangered"]
     assert all(alert["time"].endswith("T00:00:00.000Z") for alert in alerts)
     first_day = (parse_time_ms(alerts[0]["time"]) - START_MS) // DAY_MS
     assert 70 < first_day <= 70 + 30
     bands = {score["subject"]: score["data"]["band"] for score in lines_of(tmp_path / "out" / "scores.ndjson")}
     assert bands == {"busy": "healthy", "silent": "endangered"}
     assert summary.bands == {"endangered": 1, "healthy": 1}
-    assert summary.alerts == {"at_risk": 1, "endangered": 1}
+    assert summary.alerts == {"at_risk": 1, "endangered": 1, "score_drop": 1}
 
 
 def _time(line: bytes) -> str:
@@ -90,7 +90,7 @@ def test_time_passes_to_the_end_without_events(tmp_path: Path) -> None:
     log = write(tmp_path / "log.ndjson", busy_days("acme", range(70)))
     assert replay(tmp_path / "short", log).alerts == {}
     summary = replay(tmp_path / "long", log, until="2025-06-01T00:00:00Z")
-    assert summary.alerts == {"at_risk": 1, "endangered": 1}
+    assert summary.alerts == {"at_risk": 1, "endangered": 1, "score_drop": 1}
     (score,) = lines_of(tmp_path / "long" / "scores.ndjson")
     assert score["data"]["as_of"] == time_text(summary.until_ms or 0) == "2025-06-01T00:00:00.000Z"
 

@@ -27,7 +27,9 @@ SCORE, ALERT, LETTER = (examples_of(OUTPUTS[short])[0] for short in ("score", "a
 
 def score_view(**changes: Any) -> ScoreView:
     """Make the core's view that the golden score example shows."""
-    data = {name: item for name, item in SCORE["data"].items() if name not in {"seq", "as_of"}}
+    renamed = {"seq", "as_of", "override_until", "returned_at"}
+    data = {name: item for name, item in SCORE["data"].items() if name not in renamed}
+    data["rules"] = tuple(data["rules"])
     data["factors"] = tuple(FactorView(**factor) for factor in data["factors"])
     return ScoreView(**{"time_ms": parse_time_ms(SCORE["time"]), "score_seq": SCORE["data"]["seq"], **data, **changes})
 

@@ -9,30 +9,40 @@ from math import isclose, isfinite
 from random import Random
 from typing import Any
 
-from service.model.loader import load_model
-from service.scoring import effects, engine, state_codec
-from service.scoring.events import Event, Usage
+from service.scoring import effects, engine, evaluation, state_codec
+from service.scoring.bands import BAND_RANKS
+from service.scoring.events import AccountUpdate, Event, Usage
 from service.scoring.explain import score_view
+from service.scoring.model import Model
+from service.scoring.records import NEVER
 from service.scoring.signals import SIGNALS
-from service.scoring.state import AccountState
-from service.scoring.views import Alert, Band
+from service.scoring.state import AccountState, More
+from service.scoring.views import BAND_ALERT_KINDS, Alert, Band
 from tests.scoring.logs import DAY
+from tests.scoring.models import DEFAULT, RESTLESS
 from tests.scoring.oracle import LoginOracle
 
-MODEL = load_model()
+MODEL = DEFAULT
 SOURCE = 0
-CACHE = {"outputs", "outputs_model"}
+CACHE = {"outputs", "plan", "model", "truths", "dues", "key_features"}
 # What follows from the events alone, whatever order they came in.
 AGGREGATES = (
     *("clock_ms", "day", "score", "coverage", "recent_logins", "previous_logins", "active_mask", "first_login_day"),
-    *("first_usage_day", "last_usage_ms", "last_payment_ms", "last_ticket_ms", "tickets", "surveys"),
+    *("last_login_day", "first_usage_day", "last_usage_ms", "first_seen_day"),
 )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, More):
+        return {name: _plain(getattr(value, name)) for name in More.__slots__}
+    if hasattr(value, "days") and hasattr(value, "first_day"):
+        return value.first_day, dict(value.days)
+    return dict(value) if hasattr(value, "items") else value
 
 
 def snapshot(state: AccountState) -> dict[str, Any]:
     """Take every stored field of the state, in a form that compares by value."""
-    fields = {name: getattr(state, name) for name in AccountState.__slots__ if name not in CACHE}
-    return {name: dict(value) if hasattr(value, "items") else value for name, value in fields.items()}
+    return {name: _plain(getattr(state, name)) for name in AccountState.__slots__ if name not in CACHE}
 
 
 def aggregates(state: AccountState) -> dict[str, Any]:
@@ -40,17 +50,18 @@ def aggregates(state: AccountState) -> dict[str, Any]:
     facts = snapshot(state)
     values = {name: signal.read(state) for name, signal in SIGNALS.items()}
     row = state.attributes.to_row() if state.attributes else None
+    more = facts["more"] or _plain(More())
     order_free = {name: facts[name] for name in AGGREGATES}
-    return {**order_free, "values": values, "logins": state.logins.tolist(), "attributes": row, "f": facts["failures"]}
+    return {**order_free, "values": values, "logins": state.logins.tolist(), "attributes": row, "more": more}
 
 
-def play(log: list[Event], *, end_ms: int | None = None) -> AccountState:
+def play(log: list[Event], *, end_ms: int | None = None, model: Model = MODEL) -> AccountState:
     """Apply the whole log at the events' own times, then let time pass to `end_ms`."""
     state = AccountState(log[0].account)
     for offset, event in enumerate(log):
-        engine.apply_record(state, SOURCE, offset, event, event.time_ms, MODEL)
+        engine.apply_record(state, SOURCE, offset, event, event.time_ms, model)
     if end_ms is not None:
-        engine.tick(state, end_ms, MODEL)
+        engine.tick(state, end_ms, model)
     return state
 
 
@@ -71,30 +82,66 @@ def applying_twice_changes_nothing(log: list[Event]) -> None:
 
 
 def order_does_not_matter(log: list[Event], seed: int, silent_days: int) -> None:
-    """Any order of events inside the ring gives the same aggregates and score at the same instant."""
+    """Any order of events inside the ring gives the same aggregates and score at the same instant.
+
+    Only the lists of key users stay in front: a login counts for a key user when the list names them already.
+    """
     end_ms = max(event.time_ms for event in log) + silent_days * DAY
-    shuffled = Random(seed).sample(log, len(log))
-    assert aggregates(play(shuffled, end_ms=end_ms)) == aggregates(play(log, end_ms=end_ms))
+    lists = [event for event in log if isinstance(event, AccountUpdate) and event.key_users is not None]
+    others = [event for event in log if event not in lists]
+    shuffled = Random(seed).sample(others, len(others))
+    for model in (DEFAULT, RESTLESS):
+        ordered = play([*lists, *others], end_ms=end_ms, model=model)
+        assert aggregates(play([*lists, *shuffled], end_ms=end_ms, model=model)) == aggregates(ordered)
 
 
 def only_due_ticks_matter(log: list[Event], silent_days: int) -> None:
     """Look at every midnight, at odd instants or only when due: the same alerts at the same times."""
+    for model in (DEFAULT, RESTLESS):
+        _only_due_ticks_matter(log, silent_days, model)
+
+
+def _only_due_ticks_matter(log: list[Event], silent_days: int, model: Model) -> None:
     end_ms = log[-1].time_ms + silent_days * DAY
     seldom, often = AccountState("acme"), AccountState("acme")
     for offset, event in enumerate([*log, None]):
         until_ms = end_ms if event is None else event.time_ms
         looks = range(often.clock_ms - often.clock_ms % DAY + DAY, until_ms, DAY) if often.clock_ms >= 0 else ()
         for midnight in looks:
-            engine.tick(often, midnight - 1, MODEL)
-            engine.tick(often, midnight, MODEL)
+            for instant in (midnight - 1, midnight, midnight + DAY // 3):
+                if instant < until_ms:
+                    engine.tick(often, instant, model)
         for state in (seldom, often):
             if event is None:
-                engine.tick(state, end_ms, MODEL)
+                engine.tick(state, end_ms, model)
             else:
-                engine.apply_record(state, SOURCE, offset, event, event.time_ms, MODEL)
+                engine.apply_record(state, SOURCE, offset, event, event.time_ms, model)
     assert seldom.unsent == often.unsent
-    assert (seldom.band, seldom.seq, seldom.next_due_ms) == (often.band, often.seq, often.next_due_ms)
+    for name in ("band", "computed_band", "told", "seq", "rules", "told_ms", "suppressed", "scores", "better_since_ms"):
+        assert getattr(seldom, name) == getattr(often, name), name
     assert aggregates(seldom) == aggregates(often)
+
+
+def nothing_changes_before_it_is_due(log: list[Event]) -> None:
+    """Up to the last millisecond before the due instant, every output and condition is what it was."""
+    state = AccountState(log[0].account)
+    for offset, event in enumerate(log):
+        engine.apply_record(state, SOURCE, offset, event, event.time_ms, RESTLESS)
+        due_ms = state.next_due_ms
+        assert due_ms is None or due_ms > state.clock_ms
+        if state.is_churned:
+            assert due_ms is None
+            continue
+        later = state_codec.decode(state.account, state_codec.encode(state))
+        later.next_due_ms = None  # so that the tick below looks at one instant only
+        before = (state.score, state.coverage, state.band, state.computed_band, state.rules)
+        engine.use_model(later, RESTLESS)
+        engine.tick(later, state.clock_ms + 400 * DAY if due_ms is None else due_ms - 1, RESTLESS)
+        engine._load_plan(later, later.plan)
+        assert later.outputs.tolist() == state.outputs.tolist()
+        assert later.truths == state.truths
+        assert (later.score, later.coverage, later.band, later.computed_band, later.rules) == before
+        assert later.unsent == state.unsent
 
 
 def stopping_is_not_noticed(log: list[Event]) -> None:
@@ -134,50 +181,111 @@ def score_is_the_sum_of_its_reasons(log: list[Event]) -> None:
 
 def _alert_is_explained(alert: Alert) -> None:
     assert isclose(sum(part.contribution for part in alert.factors), alert.score, abs_tol=1e-9)
-    if alert.previous_score is not None:
-        changes = [part.points_change for part in alert.factors if part.points_change is not None]
+    changes = [part.points_change for part in alert.factors if part.points_change is not None]
+    if alert.previous_score is not None and changes:  # none: the account changed its profile since
+        assert len(changes) == len(alert.factors)
         assert isclose(sum(changes), alert.score - alert.previous_score, abs_tol=1e-9)
 
 
 def bands_keep_their_distance(log: list[Event]) -> None:
-    """Enter a band below `enter` only and leave it at `leave` only; alerts are numbered without gaps."""
-    state = AccountState(log[0].account)
-    for offset, event in enumerate(log):
-        while state.next_due_ms is not None and state.next_due_ms <= event.time_ms:
-            before = state.band
-            engine.advance(state, state.next_due_ms, MODEL)
-            _band_follows(before, state)
-        before = state.band
-        engine.apply_record(state, SOURCE, offset, event, event.time_ms, MODEL)
-        _band_follows(before, state)
-    assert [alert.seq for alert in state.unsent] == list(range(1, state.seq + 1))
-    assert len({alert.id for alert in state.unsent}) == len(state.unsent)
+    """Enter a band below `enter`, leave it only after the dwell at `leave`, and never be better than a cap."""
+    for model in (DEFAULT, RESTLESS):
+        state = AccountState(log[0].account)
+        watch = _BandWatch(model)
+        for offset, event in enumerate(log):
+            while state.next_due_ms is not None and state.next_due_ms <= event.time_ms:
+                engine.advance(state, state.next_due_ms, model)
+                watch.look(state)
+            engine.apply_record(state, SOURCE, offset, event, event.time_ms, model)
+            watch.look(state)
+        assert [alert.seq for alert in state.unsent] == list(range(1, state.seq + 1))
+        assert len({alert.id for alert in state.unsent}) == len(state.unsent)
 
 
-def _band_follows(before: Band, state: AccountState) -> None:
-    score, band = state.score, state.band
-    if band == "unknown" or score is None:
-        assert band == "unknown"
-        assert score is None or state.coverage < MODEL.min_coverage
-        return
-    assert state.coverage >= MODEL.min_coverage
-    if band == "healthy":
-        assert score >= (MODEL.at_risk.leave if before in {"at_risk", "endangered"} else MODEL.at_risk.enter)
-    elif band == "at_risk":
-        assert score < (MODEL.at_risk.leave if before in {"at_risk", "endangered"} else MODEL.at_risk.enter)
-        assert score >= (MODEL.endangered.leave if before == "endangered" else MODEL.endangered.enter)
-    else:
-        assert score < (MODEL.endangered.leave if before == "endangered" else MODEL.endangered.enter)
+class _BandWatch:
+    """Follows the computed band from outside: it knows since when a better one would be right."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.band: Band = "unknown"
+        self.better_since_ms = NEVER
+
+    def look(self, state: AccountState) -> None:
+        before, band, bands = self.band, state.computed_band, self.model.bands
+        self.band = band
+        if state.score is None or state.coverage < bands.min_coverage:
+            assert band == "unknown"
+            self.better_since_ms = NEVER
+            return
+        assert band != "unknown"
+        caps = {rule.name: rule.cap for rule in self.model.rules}
+        holding = [cap for name in score_view(state, self.model).rules if (cap := caps[name]) is not None]
+        floor = max((BAND_RANKS[cap] for cap in holding), default=0)
+        at_risk = bands.at_risk.leave if before in {"at_risk", "endangered"} else bands.at_risk.enter
+        endangered = bands.endangered.leave if before == "endangered" else bands.endangered.enter
+        right = max(floor, 2 if state.score < endangered else 1 if state.score < at_risk else 0)
+        assert BAND_RANKS[band] >= right
+        if before == "unknown" or right >= BAND_RANKS[before]:
+            assert BAND_RANKS[band] == right
+            self.better_since_ms = NEVER
+        elif BAND_RANKS[band] < BAND_RANKS[before]:
+            since_ms = state.clock_ms if self.better_since_ms == NEVER else self.better_since_ms
+            assert state.clock_ms - since_ms >= bands.dwell_ms
+            self.better_since_ms = state.clock_ms
+        elif self.better_since_ms == NEVER:
+            self.better_since_ms = state.clock_ms
+        else:
+            assert state.clock_ms - self.better_since_ms < bands.dwell_ms
+
+
+def alerts_keep_their_cool_down(log: list[Event], silent_days: int) -> None:
+    """Alerts of one kind are a cool-down apart, tell a change, and leave nobody with a stale band."""
+    for model in (DEFAULT, RESTLESS):
+        state = play(log, end_ms=log[-1].time_ms + silent_days * DAY, model=model)
+        sent: dict[str, int] = {}
+        told = "healthy"
+        for alert in state.unsent:
+            cool_down_ms = model.cool_downs[alert.kind]
+            assert alert.kind not in sent or alert.time_ms - sent[alert.kind] >= cool_down_ms
+            sent[alert.kind] = alert.time_ms
+            if alert.kind in BAND_ALERT_KINDS:
+                assert alert.band != told
+                assert alert.kind == ("recovered" if alert.band == "healthy" else alert.band)
+                assert not (told == "endangered" and alert.band == "at_risk")
+                told = alert.band
+        assert state.told == told
+        if state.band in {"unknown", told} or state.score is None or state.is_churned:
+            continue
+        held = state.band if state.band != "healthy" else "recovered"
+        if (told, state.band) != ("endangered", "at_risk"):
+            assert state.clock_ms - sent[held] < model.cool_downs[held]
+            assert state.suppressed > 0
 
 
 def cached_outputs_are_fresh(log: list[Event]) -> None:
     """Compare what an event or a tick computed again, plus what it left alone, with computing everything anew."""
-    state = AccountState(log[0].account)
-    for offset, event in enumerate(log):
-        engine.apply_record(state, SOURCE, offset, event, event.time_ms, MODEL)
-        values = [factor.signal.read(state) for factor in MODEL.factors]
-        outputs = [-1.0 if v is None else f.curve.at(v) for f, v in zip(MODEL.factors, values, strict=True)]
-        assert state.outputs.tolist() == outputs
+    for model in (DEFAULT, RESTLESS):
+        state = AccountState(log[0].account)
+        for offset, event in enumerate(log):
+            engine.apply_record(state, SOURCE, offset, event, event.time_ms, model)
+            plan = model.plan_for(state.attributes)
+            assert state.plan is plan
+            values = [factor.signal.read(state) for factor in plan.factors]
+            outputs = [-1.0 if v is None else f.curve.at(v) for f, v in zip(plan.factors, values, strict=True)]
+            assert state.outputs.tolist() == outputs
+            assert state.truths == evaluation._read_truths(state, plan)
+
+
+def another_model_is_silent(log: list[Event], at: int) -> None:
+    """Change the model in the middle of a log: the score is marked, nothing is told, and the mark goes."""
+    state = play(log[: at % len(log) + 1])
+    told, had_score = state.unsent, state.score is not None
+    engine.use_model(state, RESTLESS)
+    assert state.unsent == told
+    assert state.model_changed == had_score
+    assert state.band in {"unknown", state.told} or state.is_churned or state.score is None
+    assert engine.use_model(state, RESTLESS) == 0
+    assert score_view(state, RESTLESS).model_version == RESTLESS.version
 
 
 def usage_agrees_with_the_oracle(log: list[Event]) -> None:
@@ -202,3 +310,6 @@ def _agree(state: AccountState, oracle: LoginOracle) -> None:
     assert SIGNALS["login_trend"].read(state) == oracle.trend()
     assert SIGNALS["recency_days"].read(state) == oracle.recency()
     assert SIGNALS["active_days"].read(state) == oracle.active_days()
+    assert SIGNALS["active_days_trend"].read(state) == oracle.active_days_trend()
+    assert SIGNALS["no_login_days"].read(state) == oracle.no_login_days()
+    assert SIGNALS["recency_gaps"].read(state) == oracle.recency_gaps()

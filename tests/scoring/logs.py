@@ -30,8 +30,8 @@ class Clock:
     def login(self, time_ms: int, user: str = "ann") -> Usage:
         return Usage(self.account, self._next(), time_ms, "login", user)
 
-    def usage(self, time_ms: int, action: Any) -> Usage:
-        return Usage(self.account, self._next(), time_ms, action, "ann")
+    def usage(self, time_ms: int, action: Any, user: str = "ann", feature: str | None = None) -> Usage:
+        return Usage(self.account, self._next(), time_ms, action, user, feature=feature)
 
     def payment(self, time_ms: int, action: Any, **facts: Any) -> Payment:
         return Payment(self.account, self._next(), time_ms, action, **facts)
@@ -66,14 +66,44 @@ def _survey(number: int, score: float) -> _Make:
     return lambda clock, t: clock.survey(t, score, f"r{number}")
 
 
+def _login(user: str) -> _Make:
+    return lambda clock, t: clock.login(t, user)
+
+
+def _feature(user: str, feature: str) -> _Make:
+    return lambda clock, t: clock.usage(t, "feature_used", user, feature)
+
+
+def _purchase(amount: int | None, currency: str) -> _Make:
+    facts = {} if amount is None else {"amount_minor": amount, "currency": currency}
+    return lambda clock, t: clock.payment(t, "purchase", **facts)
+
+
+def _override(band: str, days: float) -> _Make:
+    def make(clock: Clock, t: int) -> Event:
+        facts = {"override_band": band, "override_reason": "by hand", "override_until_ms": t + round(days * DAY)}
+        return clock.update(t, **facts)
+
+    return make
+
+
+def _renewal(days: int) -> _Make:
+    return lambda clock, t: clock.update(t, renewal_ms=t + days * DAY)
+
+
 def _update(facts: dict[str, Any]) -> _Make:
     return lambda clock, t: clock.update(t, **facts)
 
 
-_logins: st.SearchStrategy[_Make] = st.sampled_from([lambda clock, t: clock.login(t), Clock.login])
-_others: st.SearchStrategy[_Make] = st.sampled_from(
-    [lambda clock, t: clock.usage(t, "session"), lambda clock, t: clock.usage(t, "feature_used")]
+_users = st.sampled_from(["ann", "ann", "bob", "cy"])
+_logins = st.builds(_login, _users)
+_others = st.one_of(
+    st.sampled_from([lambda clock, t: clock.usage(t, "session")]),
+    st.builds(_feature, _users, st.sampled_from(["reports", "export", "something else"])),
 )
+_purchases = st.builds(_purchase, st.sampled_from([None, 500, 90_000]), st.sampled_from(["EUR", "EUR", "USD"]))
+_overrides = st.builds(_override, st.sampled_from(["healthy", "at_risk", "endangered"]), st.sampled_from([0, 0.7, 9]))
+_renewals = st.builds(_renewal, st.sampled_from([-1, 30, 61, 200]))
 _payments = st.builds(
     _payment,
     st.sampled_from(["invoice_paid", "payment_failed", "invoice_overdue", "subscription_changed", "purchase"]),
@@ -103,7 +133,8 @@ _churns = st.builds(_update, st.sampled_from([{"stage": "churned"}, {"stage": "a
 
 _GAPS = st.sampled_from([0, 0, 1, HOUR, 7 * HOUR, DAY, DAY, 2 * DAY, 5 * DAY, 17 * DAY, 31 * DAY])
 _SNAPS = st.sampled_from(["keep", "keep", "midnight", "before midnight"])
-_anything = st.one_of(_logins, _logins, _logins, _others, _payments, _tickets, _surveys, _updates)
+_facts = st.one_of(_updates, _updates, _overrides, _renewals)
+_anything = st.one_of(_logins, _logins, _logins, _others, _payments, _purchases, _tickets, _surveys, _facts)
 
 
 def _timeline(steps: list[tuple[int, str, _Make]], span_days: int | None) -> list[Event]:

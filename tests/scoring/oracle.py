@@ -47,9 +47,29 @@ class LoginOracle:
     def trend(self) -> float | None:
         if not self.login_dates or (self.today - min(self.login_dates)).days < 59:
             return None
-        if self.previous_30() == 0:
-            return 2.0 if self.last_30() > 0 else 0.0
-        return min(2.0, self.last_30() / self.previous_30())
+        if self.previous_30() == self.last_30() == 0:
+            return 0.0
+        return min(2.0, (self.last_30() + 5) / (self.previous_30() + 5))
+
+    def no_login_days(self) -> float | None:
+        return float((self.today - max(self.login_dates)).days) if self.login_dates else None
+
+    def active_days_trend(self) -> float | None:
+        if not self.usage_dates or (self.today - min(self.usage_dates)).days < 59:
+            return None
+        ages = {(self.today - day).days for day in self.usage_dates}
+        recent, previous = sum(age <= 29 for age in ages), sum(30 <= age <= 59 for age in ages)
+        return min(2.0, (recent + 3) / (previous + 3)) if recent or previous else 0.0
+
+    def recency_gaps(self) -> float | None:
+        if not self.usage_dates:
+            return None
+        latest = max(self.usage_dates)
+        days = {day for day in self.usage_dates if (latest - day).days <= 89}
+        if len(days) < 8:
+            return None
+        gap = max(1.0, (latest - min(days)).days / (len(days) - 1))
+        return (self.today - latest).days / gap
 
     def recency(self) -> float | None:
         return float((self.today - max(self.usage_dates)).days) if self.usage_dates else None

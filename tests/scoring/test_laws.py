@@ -67,3 +67,24 @@ def test_cached_outputs_are_fresh(log: list[Event]) -> None:
 def test_usage_agrees_with_the_oracle(log: list[Event]) -> None:
     """The rings agree with an independent recount, also for late events and those too late."""
     laws.usage_agrees_with_the_oracle(log)
+
+
+@cases
+@given(logs(churn=True))
+def test_nothing_changes_before_it_is_due(log: list[Event]) -> None:
+    """The due instant of an account is never too late, whatever its model reads."""
+    laws.nothing_changes_before_it_is_due(log)
+
+
+@cases
+@given(logs(churn=False), SILENCES)
+def test_alerts_keep_their_cool_down(log: list[Event], silent_days: int) -> None:
+    """Alerts of a kind are not repeated within the cool-down, and the last one told is the truth."""
+    laws.alerts_keep_their_cool_down(log, silent_days)
+
+
+@cases
+@given(logs(churn=True), st.integers(0, 100))
+def test_another_model_is_silent(log: list[Event], at: int) -> None:
+    """A model that changes in the middle of a log alerts nobody."""
+    laws.another_model_is_silent(log, at)

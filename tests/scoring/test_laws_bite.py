@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from service.scoring import bands, engine, recording, signals, state, state_codec
+from service.scoring import bands, engine, evaluation, recording, state, state_codec, telling, usage_signals
 from service.scoring.events import AccountUpdate, Event, Survey, Ticket, Usage
-from service.scoring.model import Model, Thresholds
+from service.scoring.model import Bands, Model, Plan, Thresholds
 from service.scoring.records import Attributes, SurveyAnswer, TicketRecord
+from service.scoring.signal import NO_DAY
 from service.scoring.state import AccountState
 from tests.scoring import laws
 from tests.scoring.logs import login_logs, logs
@@ -35,10 +36,10 @@ def late_event_in_todays_bucket(patch: Patch) -> None:
     """Count a late login on the day it arrives."""
     right = recording.record
 
-    def wrong(account: AccountState, event: Event) -> int:
+    def wrong(account: AccountState, event: Event, features: Any) -> int:
         if isinstance(event, Usage):
             event = Usage(event.account, event.event_id, account.clock_ms, event.action, event.user)
-        return right(account, event)
+        return right(account, event, features)
 
     patch.setattr(engine, "record", wrong)
 
@@ -51,38 +52,82 @@ def ring_accepts_one_day_too_old(patch: Patch) -> None:
 def lost_renormalisation(patch: Patch) -> None:
     """Count factors without data as zero."""
 
-    def wrong(outputs: array[float], model: Model) -> tuple[float | None, float]:
-        present = [(w, out) for w, out in zip(model.weights, outputs, strict=True) if out >= 0.0]
+    def wrong(outputs: array[float], plan: Plan) -> tuple[float | None, float]:
+        present = [(w, out) for w, out in zip(plan.weights, outputs, strict=True) if out >= 0.0]
         if not present:
             return None, 0.0
         total = sum(w * out for w, out in present)
-        return total / model.total_weight, sum(w for w, _ in present) / model.total_weight
+        return total / plan.total_weight, sum(w for w, _ in present) / plan.total_weight
 
-    patch.setattr(engine, "score_outputs", wrong)
+    patch.setattr(evaluation, "score_outputs", wrong)
+
+
+def _swapped(edges: Thresholds) -> Thresholds:
+    return Thresholds(edges.leave, edges.enter)
 
 
 def inverted_hysteresis(patch: Patch) -> None:
     """Swap the thresholds to enter and to leave."""
-    right = bands.next_band
+    right = bands.target_band
 
-    def wrong(band: Any, score: float | None, coverage: float, model: Model) -> Any:
-        at_risk, endangered = model.at_risk, model.endangered
-        swapped = Model(
-            model.version,
-            model.min_coverage,
-            Thresholds(at_risk.leave, at_risk.enter),
-            Thresholds(endangered.leave, endangered.enter),
-            model.factors,
-        )
-        return right(band, score, coverage, swapped)
+    def wrong(band: Any, score: float | None, coverage: float, edges: Bands) -> Any:
+        swapped = (edges.min_coverage, _swapped(edges.at_risk), _swapped(edges.endangered), 0, 0)
+        return right(band, score, coverage, Bands(*swapped))
 
-    patch.setattr(engine, "next_band", wrong)
+    patch.setattr(evaluation, "target_band", wrong)
 
 
 def coverage_ignored(patch: Patch) -> None:
     """Give a band to an account of which almost nothing is known."""
-    right = bands.next_band
-    patch.setattr(engine, "next_band", lambda band, score, _coverage, model: right(band, score, 1.0, model))
+    right = bands.target_band
+    patch.setattr(evaluation, "target_band", lambda band, score, _coverage, edges: right(band, score, 1.0, edges))
+
+
+def dwell_forgotten(patch: Patch) -> None:
+    """Leave a band as soon as the score is better."""
+    patch.setattr(evaluation, "move_band", lambda account, target, _dwell_ms: bands.move_band(account, target, 0))
+
+
+def caps_forgotten(patch: Patch) -> None:
+    """Let a rule hold without its cap."""
+    patch.setattr(evaluation, "capped", lambda target, _cap: target)
+
+
+def cool_down_forgotten(patch: Patch) -> None:
+    """Tell again at once."""
+    patch.setattr(telling, "_has_cooled", lambda _state, _kind, _plan: True)
+
+
+def held_alerts_dropped(patch: Patch) -> None:
+    """Take an alert that was held back as told."""
+    right = telling._hold
+
+    def wrong(account: AccountState, kind: str) -> int:
+        account.told = account.band
+        return right(account, kind)
+
+    patch.setattr(telling, "_hold", wrong)
+
+
+def model_change_told(patch: Patch) -> None:
+    """Treat the jump of a new model as the customer's."""
+    right = evaluation.evaluate
+
+    def wrong(account: AccountState, plan: Plan, *, is_changed: bool, is_new_model: bool = False) -> int:
+        return right(account, plan, is_changed=is_changed)
+
+    patch.setattr(engine, "evaluate", wrong)
+
+
+def window_end_one_day_late(patch: Patch) -> None:
+    """Expect everything to leave its window a day later than it does."""
+    right = usage_signals._active_windows_next
+    patch.setattr(usage_signals, "_active_windows_next", lambda account: min(right(account) + 1, NO_DAY))
+
+
+def dwell_end_not_due(patch: Patch) -> None:
+    """Never wake an account at the end of a dwell or cool-down."""
+    patch.setattr(engine, "timers_due_ms", lambda _state, _plan: None)
 
 
 def event_ids_forgotten(patch: Patch) -> None:
@@ -115,7 +160,8 @@ def last_survey_arrival_wins(patch: Patch) -> None:
 
     def wrong(account: AccountState, event: Survey) -> int:
         percent = 100.0 * (event.score - event.scale_min) / (event.scale_max - event.scale_min)
-        account.surveys = {**account.surveys, event.response: SurveyAnswer(event.time_ms, percent, event.kind)}
+        more = recording._more(account)
+        more.surveys = {**more.surveys, event.response: SurveyAnswer(event.time_ms, percent, event.kind)}
         return recording.PART_SURVEYS
 
     patch.setattr(recording, "_record_survey", wrong)
@@ -145,7 +191,8 @@ def ticks_run_late(patch: Patch) -> None:
 
 def silence_never_due(patch: Patch) -> None:
     """Never look at an account without events."""
-    patch.setattr(engine, "_set_next_due", lambda _state, _model: None)
+    patch.setattr(engine, "_set_next_due", lambda _state, _plan: None)
+    patch.setattr(engine, "_come_due_sooner", lambda _state, _readings: None)
 
 
 def codec_loses_the_alarm(patch: Patch) -> None:
@@ -154,7 +201,7 @@ def codec_loses_the_alarm(patch: Patch) -> None:
 
     def wrong(account: str, value: bytes) -> AccountState:
         recovered = right(account, value)
-        recovered.alarm = "healthy"
+        recovered.told = "healthy"
         return recovered
 
     patch.setattr(state_codec, "decode", wrong)
@@ -177,12 +224,12 @@ def codec_narrows_the_ring(patch: Patch) -> None:
 def login_touches_nothing(patch: Patch) -> None:
     """Count a login without computing again the factors that read logins."""
     right = recording.record
-    patch.setattr(engine, "record", lambda account, event: right(account, event) & ~recording.PART_LOGINS)
+    patch.setattr(engine, "record", lambda *parts: right(*parts) & ~recording.PART_LOGINS)
 
 
 def trend_without_second_window(patch: Patch) -> None:
     """Judge the trend before its windows are full."""
-    patch.setattr(signals, "WINDOW_DAYS", 29)
+    patch.setattr(usage_signals, "WINDOW_DAYS", 29)
 
 
 def duplicates_law(log: list[Event], _seed: int, _days: int) -> None:
@@ -209,6 +256,18 @@ def fresh_law(log: list[Event], _seed: int, _days: int) -> None:
     laws.cached_outputs_are_fresh(log)
 
 
+def due_law(log: list[Event], _seed: int, _days: int) -> None:
+    laws.nothing_changes_before_it_is_due(log)
+
+
+def cool_down_law(log: list[Event], _seed: int, days: int) -> None:
+    laws.alerts_keep_their_cool_down(log, days)
+
+
+def model_law(log: list[Event], seed: int, _days: int) -> None:
+    laws.another_model_is_silent(log, seed)
+
+
 def oracle_law(log: list[Event], _seed: int, _days: int) -> None:
     laws.usage_agrees_with_the_oracle(log)
 
@@ -222,6 +281,13 @@ CASES: list[tuple[Bug, Law, st.SearchStrategy[list[Event]]]] = [
     (lost_renormalisation, sum_law, _any_log),
     (inverted_hysteresis, band_law, _any_log),
     (coverage_ignored, band_law, _any_log),
+    (dwell_forgotten, band_law, _any_log),
+    (caps_forgotten, band_law, _any_log),
+    (cool_down_forgotten, cool_down_law, logs()),
+    (held_alerts_dropped, cool_down_law, logs()),
+    (model_change_told, model_law, _any_log),
+    (window_end_one_day_late, due_law, _any_log),
+    (dwell_end_not_due, ticks_law, _any_log),
     (event_ids_forgotten, duplicates_law, _any_log),
     (offsets_forgotten, duplicates_law, _any_log),
     (last_ticket_arrival_wins, laws.order_does_not_matter, _short_log),

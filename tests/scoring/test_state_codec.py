@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from service.errors import StateError
-from service.scoring import engine, state_codec
+from service.scoring import effects, engine, state_codec
+from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState
 from tests.scoring.laws import MODEL, snapshot
 from tests.scoring.logs import DAY, HOUR, T0, Clock
@@ -27,11 +30,17 @@ def typical_account() -> AccountState:
 
 
 def test_typical_account_is_small() -> None:
-    """An account with a bit of everything is stored in at most 800 bytes, one with logins only in at most 400."""
+    """An account of two busy months is stored in at most 600 bytes, one with a bit of everything in at most 900."""
     state = typical_account()
     engine.mark_sent(state, state.seq)
-    assert len(state_codec.encode(state)) <= 800
-    assert len(state_codec.encode(AccountState("acme"))) <= 400
+    assert len(state_codec.encode(state)) <= 900
+    plain, clock = AccountState("acme"), Clock()
+    for day in range(65):
+        for user in ("ann", "bob", "cy"):
+            time_ms = T0 + day * DAY + 9 * HOUR
+            engine.step(plain, clock.login(time_ms, user), time_ms, MODEL)
+    assert len(state_codec.encode(plain)) <= 400
+    assert len(state_codec.encode(AccountState("acme"))) <= 250
 
 
 def test_busy_ring_and_unsent_alerts_are_lossless() -> None:
@@ -65,7 +74,7 @@ def test_newer_version_is_refused() -> None:
     """A value of an unknown version is refused by name, never guessed at."""
     newer = bytes([state_codec.VERSION + 1]) + state_codec.encode(typical_account())[1:]
     for reading in (lambda: state_codec.decode("acme", newer), lambda: state_codec.peek_next_due(newer)):
-        with pytest.raises(StateError, match="version 2"):
+        with pytest.raises(StateError, match="version 3"):
             reading()
 
 
@@ -77,4 +86,46 @@ def test_damage_is_refused() -> None:
         with pytest.raises(StateError, match="acme"):
             state_codec.decode("acme", value[:end])
     with pytest.raises(StateError, match="damaged"):
-        state_codec.decode("acme", value[:whole_head] + b'{"t":[1]}')
+        state_codec.decode("acme", value[:whole_head] + b'{"m":{"h":0,"t":[1]}}')
+
+
+def stored_v1(name: str) -> bytes:
+    """Read a value that the release before wrote."""
+    return bytes.fromhex((Path(__file__).parent / f"{name}.v1.hex").read_text(encoding="ascii"))
+
+
+def test_version_1_is_read() -> None:
+    """What the release before stored comes back: counts, parts, facts, alerts not yet sent, and what was told."""
+    state = state_codec.decode("acme", stored_v1("full_state"))
+    assert (state.band, state.told, state.seq) == ("endangered", "endangered", 2)
+    assert [alert.kind for alert in state.unsent] == ["at_risk", "endangered"]
+    assert state.unsent[0].factors[0].sentence.endswith("points")
+    assert (state.recent_logins, state.previous_logins) == (0, 14)
+    values = {name: SIGNALS[name].read(state) for name in SIGNALS}
+    day = T0 // DAY + 110
+    assert state.day == day
+    assert (values["no_login_days"], values["recency_days"], values["overdue_days"]) == (46.0, 46.0, 110.0)
+    assert (values["ticket_load"], values["bug_tickets"], values["ticket_age_days"]) == (4.0, 0.0, 110.0)
+    assert (values["csm_sentiment"], values["renewal_days"], values["failed_payments"]) == (-0.5, 90.0, 0.0)
+    assert values["active_days_trend"] == (0 + 3) / (14 + 3)
+    assert state.attributes is not None
+    assert (state.attributes.name, state.attributes.key_users) == ("Größe & Söhne", ("ann", "bob"))
+    assert state_codec.peek_next_due(stored_v1("login_state")) == 1645574400000
+    assert state_codec.peek_revision(stored_v1("login_state")) == 85
+
+
+def test_upgrade_is_no_alert() -> None:
+    """The default model of this release is another one: the account is scored anew, marked, and nobody is told."""
+    state = state_codec.decode("acme", stored_v1("login_state"))
+    assert engine.use_model(state, MODEL) & effects.SCORED
+    assert (state.unsent, state.model_changed) == ((), True)
+    recovered = state_codec.decode("acme", state_codec.encode(state))
+    assert snapshot(recovered) == snapshot(state)
+
+
+def test_damaged_version_1_is_refused() -> None:
+    """A cut value of version 1 is refused like any other."""
+    value = stored_v1("full_state")
+    for end in range(0, len(value), 97):
+        with pytest.raises(StateError, match="acme"):
+            state_codec.decode("acme", value[:end])
