@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from agents.ingest import Ingest
 from agents.inputs import Inputs
+from agents.model_reload import ModelReload
 from agents.runtime.app import RuntimeApp, RuntimeOptions
 from agents.runtime.commit import FaultPoint, no_fault
 from agents.runtime.producer import OutRecord, send_records
@@ -23,13 +25,14 @@ from service.topic_catalogue import TopicNames, topic_specs
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What the worker is given from outside."""
+    """What the worker is given from outside; `reload_asked` is set to have the settings' model file read anew."""
 
     bootstrap: str
     partitions: int
     model: Model
     now_ms: Callable[[], int] = wall_clock_ms
     fault_point: FaultPoint = no_fault
+    reload_asked: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def check_topics(bootstrap: str, topics: TopicNames) -> int:
@@ -103,9 +106,15 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
     async def report() -> None:
         await scorer.report_forever(decoder.unknown_fields)
 
-    app.task(bring_out_alerts)
-    app.task(let_time_pass)
-    app.task(report)
+    async def watch_model() -> None:
+        await reload.watch_forever()
+
+    async def rescore() -> None:
+        await reload.rescore_forever()
+
+    reload = ModelReload(scorer, settings.model, deps.reload_asked)
+    for loop in (bring_out_alerts, let_time_pass, report, watch_model, rescore):
+        app.task(loop)
     if settings.clock == "event":
         app.task(ingest.merge_forever)
     return app

@@ -11,17 +11,32 @@ import heapq
 
 from agents.runtime.table import Partition
 from service.scoring import effects
-from service.scoring.engine import apply_record, tick
+from service.scoring.engine import apply_record, tick, use_model
 from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
-from service.scoring.state_codec import peek_next_due
+from service.scoring.state_codec import peek_model_mark, peek_next_due
 
 
 class PartitionTask:
-    """State, due heap and watermark of one partition. Heap entries are hints, checked against the account."""
+    """State, due heap and watermark of one partition. Heap entries are hints, checked against the account.
 
-    __slots__ = ("due", "due_scores", "model", "partition", "publishing_seq", "tally", "urgent", "watermark_ms")
+    `stale` are the accounts that the model in force may not have scored yet: `rescore` does it, or the first event or
+    tick of the account before that. `rescored` are those whose score with the mark of the change is still to be made.
+    """
+
+    __slots__ = (
+        "due",
+        "due_scores",
+        "model",
+        "partition",
+        "publishing_seq",
+        "rescored",
+        "stale",
+        "tally",
+        "urgent",
+        "watermark_ms",
+    )
 
     def __init__(self, partition: Partition, model: Model) -> None:
         self.partition = partition
@@ -29,22 +44,58 @@ class PartitionTask:
         self.due: list[tuple[int, bytes]] = []
         self.due_scores: set[bytes] = set()
         self.urgent: set[bytes] = set()
+        self.stale: list[bytes] = []
+        self.rescored: set[bytes] = set()
         self.publishing_seq: dict[bytes, int] = {}
         self.tally = [0] * effects.COMBINATIONS  # how often each combination of effects was the outcome of a record
         self.watermark_ms = partition.progress
 
     def take_over(self, unpublished: list[bytes]) -> None:
-        """Rebuild the heap after recovery, and mark again what may not have been published."""
+        """Rebuild the heap after recovery, find what another model scored, mark again what may not be published."""
+        fingerprint = self.model.fingerprint
         for key, payload in self.partition.payloads():
             due_ms = peek_next_due(payload)
             if due_ms is not None:
                 self.due.append((due_ms, key))
+            if peek_model_mark(payload) != fingerprint:
+                self.stale.append(key)
         heapq.heapify(self.due)
         for key in unpublished:
-            self.due_scores.add(key)
-            self.partition.dirty.add(key)
-            if self.partition.get(key).unsent:  # type: ignore[union-attr]  # it was found in the table
-                self.urgent.add(key)
+            self._take_unpublished(key)
+
+    def _take_unpublished(self, key: bytes) -> None:
+        state: AccountState = self.partition.get(key)  # type: ignore[assignment]  # it was found in the table
+        if state.model_changed:
+            self.rescored.add(key)
+        self._use_model(key, state)
+        self.due_scores.add(key)
+        self.partition.dirty.add(key)
+        if state.unsent:
+            self.urgent.add(key)
+
+    def use_model(self, model: Model) -> None:
+        """Score every account with another model from now on; `rescore` sees to those for which nothing happens."""
+        self.model = model
+        self.stale = list(self.partition.data)
+
+    def rescore(self, most: int) -> int:
+        """Have the model in force score at most `most` of the stale accounts; return how many."""
+        scored = 0
+        while self.stale and scored < most:
+            key = self.stale.pop()
+            state = self.partition.get(key)
+            if state is not None and state.model is not self.model:
+                scored += 1
+                self._use_model(key, state)
+        return scored
+
+    def _use_model(self, key: bytes, state: AccountState) -> None:
+        """Let the model in force score the account before anything else does, so that the jump is marked as its own."""
+        due_before_ms = state.next_due_ms
+        done = use_model(state, self.model)
+        if done:
+            self.rescored.add(key)
+            self._note(key, state, done, due_before_ms)
 
     def apply(self, source: int, offset: int, key: bytes, event: Event) -> int:
         """Apply one record as of its own time; return the core's effects."""
@@ -55,6 +106,8 @@ class PartitionTask:
         if state is None:
             state = AccountState(event.account)
             self.partition.put(key, state)
+        if state.model is not self.model:
+            self._use_model(key, state)
         due_before_ms = state.next_due_ms
         done = apply_record(state, source, offset, event, time_ms, self.model)
         self.tally[done] += 1
@@ -71,6 +124,10 @@ class PartitionTask:
             if state is None or state.next_due_ms != due_ms:
                 continue
             ticked += 1
+            if state.model is not self.model:
+                self._use_model(key, state)
+                if state.next_due_ms != due_ms:
+                    continue
             self._note(key, state, tick(state, due_ms, self.model), due_ms)
         return ticked
 
@@ -78,6 +135,8 @@ class PartitionTask:
         self.partition.dirty.add(key)
         if done & effects.SCORED:
             self.due_scores.add(key)
+            if self.rescored and key in self.rescored:
+                state.model_changed = True  # what happened since then goes out in the same score
         if done & effects.ALERTED:
             self.urgent.add(key)
         if state.next_due_ms is not None and state.next_due_ms != due_before_ms:

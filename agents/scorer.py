@@ -96,7 +96,9 @@ class Scorer:
         ]
         if key in task.due_scores:
             task.due_scores.discard(key)
-            score = score_message(score_view(value, self.model))
+            task.rescored.discard(key)
+            # By the model that made the score: the one in force may not have come to this account yet.
+            score = score_message(score_view(value, value.model))
             made.append(OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS))
         return made
 
@@ -125,6 +127,12 @@ class Scorer:
         if task is not None and task.partition is partition:
             del self.tasks[partition.number]
             self._past_tallies.append(task.tally)
+
+    def use_model(self, model: Model) -> None:
+        """Score with another model from now on; every account of the owned partitions is then stale."""
+        self.model = model
+        for task in self.tasks.values():
+            task.use_model(model)
 
     # -- loops -------------------------------------------------------------------------------------------
 

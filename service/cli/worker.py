@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,9 @@ Examples:
   vitals worker --clock event --model my-model.yaml
 
   VITALS_BROKER=kafka:9092 VITALS_APP_ID=health-eu vitals worker
+
+The model file is read anew at SIGHUP and when it changed: a valid model scores every account anew, without alerts; of an
+invalid one every fault is logged and the old model stays.
 
 Exit code 0: stopped by SIGTERM or Ctrl-C, everything applied is committed. 1: crashed; start it again. 2: wrong
 settings, model or topics; the message names the cure.
@@ -54,8 +58,10 @@ def run_worker(settings: Settings, **deps: Any) -> int:
     bootstrap = resolve_bootstrap(settings)
 
     async def run() -> int:
+        reload_asked = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
         partitions = await check_topics(bootstrap, TopicNames.from_settings(settings))
-        made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, **deps)
+        made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, reload_asked=reload_asked, **deps)
         return await run_app(lambda: build_app(settings, made))
 
     return asyncio.run(run())

@@ -71,6 +71,7 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
     if touched & PART_ATTRIBUTES and not effects & SCORED:
         effects |= SCORED
         state.score_seq += 1
+        state.model_changed = False
     return effects
 
 
@@ -151,6 +152,7 @@ def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> in
     if touched & PART_ATTRIBUTES and not effects & SCORED:
         effects |= SCORED
         state.score_seq += 1
+        state.model_changed = False
     return effects
 
 
@@ -224,10 +226,9 @@ def _load(state: AccountState, model: Model) -> int:
     state.model = model
     plan = model.plan_for(state.attributes)
     _load_plan(state, plan)
-    if state.model_mark == model.fingerprint or state.score is None:
-        state.model_mark = model.fingerprint
+    mark, state.model_mark = state.model_mark, model.fingerprint
+    if mark in {model.fingerprint, b""}:  # without a mark nothing was scored yet
         return 0
-    state.model_mark = model.fingerprint
     effects = evaluate(state, plan, is_changed=True, is_new_model=True)
     if not state.is_churned:
         _set_next_due(state, plan)

@@ -42,6 +42,7 @@ _HALF: Final = 15
 # first seen day, last usage, start of the id generation | mask of days, mark of the model
 _HEAD: Final = struct.Struct(f"<BBQq BBBBBBHHHH qidd IQ IIiiii qq {_MASK_BYTES}s {_MARK_BYTES}s")
 _PEEK: Final = struct.Struct("<BBQq")
+_MARK_LENGTH_AT: Final = 9  # among the values of the head
 _RING: Final = struct.Struct(f"<{RING_DAYS}I")
 _SCORES: Final = struct.Struct(f"<{SCORE_DAYS}H")
 
@@ -121,6 +122,14 @@ def peek_revision(value: bytes) -> int:
     """Read only `revision` of a stored state."""
     _check_version("?", value)
     return int(_PEEK.unpack_from(value)[2])
+
+
+def peek_model_mark(value: bytes) -> bytes | None:
+    """Read only the mark of the model that made the stored score; None when the value is of another version."""
+    if _check_version("?", value) != VERSION:
+        return None
+    head = _HEAD.unpack_from(value)
+    return bytes(head[-1][: head[_MARK_LENGTH_AT]])
 
 
 def _check_version(account: str, value: bytes) -> int:

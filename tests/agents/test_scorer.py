@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -17,10 +17,12 @@ from agents.runtime.batch import RecordBatch
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
 from agents.scorer import Scorer
-from schemas.codec import encode_input, read_alert
+from schemas.codec import encode_input, read_alert, read_score
+from schemas.outputs import ScoreData
 from service.errors import DependencyError
 from service.ingest import Decoder
 from service.model.loader import load_model
+from service.scoring.model import Model
 from service.topic_catalogue import TopicNames
 
 DAY_MS = 86_400_000
@@ -44,11 +46,10 @@ class FixedInputs:
 class Bench:
     """One partition with its scorer and ingest, and a list in place of the broker."""
 
-    def __init__(self, now_ms: int = START_MS + 400 * DAY_MS) -> None:
-        self.scorer = Scorer(load_model(), NAMES, "wall", lambda: now_ms)
+    def __init__(self, now_ms: int = START_MS + 400 * DAY_MS, model: Model | None = None) -> None:
+        self.scorer = Scorer(model or load_model(), NAMES, "wall", lambda: now_ms)
         self.partition = Partition(0, self.scorer)
-        self.scorer.recovered(self.partition, [])
-        self.task: PartitionTask = self.scorer.tasks[0]
+        self.recover([])
         self.sent: list[OutRecord] = []
         self.refuse_sends = False
         self.offset = 0
@@ -61,22 +62,30 @@ class Bench:
             inputs=cast("Inputs", FixedInputs(read=True)),
         )
 
+    def recover(self, records: Iterable[OutRecord]) -> None:
+        """Take over a partition that has these changelog records."""
+        stored = [ConsumerRecord("c", 0, 0, 0, 0, r.key, r.value, None, 0, 0, ()) for r in records]
+        self.partition.apply_changelog(stored)
+        self.scorer.recovered(self.partition, self.partition.finish_recovery())
+        self.task: PartitionTask = self.scorer.tasks[0]
+
     async def send(self, records: list[OutRecord]) -> None:
         if self.refuse_sends:
             raise DependencyError("the broker is away")
         self.sent.extend(records)
 
-    def batch(self, *values: bytes) -> RecordBatch:
-        """Make a batch of usage records of the account `acme`."""
+    def batch(self, *values: bytes, account: str = "acme") -> RecordBatch:
+        """Make a batch of usage records of an account."""
         records = []
         for value in values:
-            records.append(ConsumerRecord(USAGE, 0, self.offset, 0, 0, b"acme", value, None, 4, len(value), ()))
+            key = account.encode()
+            records.append(ConsumerRecord(USAGE, 0, self.offset, 0, 0, key, value, None, len(key), len(value), ()))
             self.offset += 1
         return RecordBatch(TP(USAGE, 0), records, self.partition)
 
-    def apply(self, *values: bytes) -> RecordBatch:
+    def apply(self, *values: bytes, account: str = "acme") -> RecordBatch:
         """Pass a batch through the ingest."""
-        batch = self.batch(*values)
+        batch = self.batch(*values, account=account)
         asyncio.run(self.ingest.handler(0)(batch))
         return batch
 
@@ -90,19 +99,24 @@ class Bench:
         return [output for made in outputs.values() for output in made]
 
 
-def login(day: int, number: int = 0) -> bytes:
+def login(day: int, number: int = 0, account: str = "acme") -> bytes:
     time_ms = START_MS + day * DAY_MS + number * 1000
     return encode_input(
-        "login", {"user": "u"}, event_id=f"{day}-{number}", source="test", account="acme", time_ms=time_ms
+        "login", {"user": "u"}, event_id=f"{day}-{number}", source="test", account=account, time_ms=time_ms
     )
 
 
-def busy(days: range) -> Iterator[bytes]:
-    return (login(day, number) for day in days for number in range(3))
+def busy(days: range, account: str = "acme") -> Iterator[bytes]:
+    return (login(day, number, account) for day in days for number in range(3))
 
 
 def alerts_of(outputs: list[OutRecord]) -> list[Any]:
     return [read_alert(output.value or b"").data for output in outputs if output.topic == NAMES.alerts]
+
+
+def scores_of(outputs: Iterable[OutRecord]) -> dict[str, ScoreData]:
+    scores = [read_score(output.value or b"").data for output in outputs if output.topic == NAMES.scores]
+    return {score.account: score for score in scores}
 
 
 def tick_until(bench: Bench, day: int) -> None:
@@ -143,8 +157,8 @@ def test_silence_becomes_an_alert_that_leaves_with_the_next_flush() -> None:
     tick_until(bench, 160)
     assert bench.task.urgent == {b"acme"}
     alerts = alerts_of(bench.flush())
-    assert [alert.kind for alert in alerts] == ["at_risk", "endangered"]
-    assert [alert.seq for alert in alerts] == [1, 2]
+    assert [alert.kind for alert in alerts] == ["score_drop", "at_risk", "endangered"]
+    assert [alert.seq for alert in alerts] == [1, 2, 3]
     assert bench.partition.get(b"acme").unsent == ()  # type: ignore[union-attr]
     assert not alerts_of(bench.flush())
 
@@ -158,8 +172,7 @@ def test_alerts_not_acknowledged_before_a_crash_are_sent_again_with_the_same_ids
     lost = alerts_of(outputs[b"acme"])
 
     after = Bench()
-    after.partition.apply_changelog([ConsumerRecord("c", 0, 0, 0, 0, r.key, r.value, None, 0, 0, ()) for r in records])
-    after.scorer.recovered(after.partition, after.partition.finish_recovery())
+    after.recover(records)
     outputs_again = after.flush()
     assert [alert.id for alert in alerts_of(outputs_again)] == [alert.id for alert in lost]
     assert sum(output.topic == NAMES.scores for output in outputs_again) == 1
@@ -171,11 +184,9 @@ def test_a_recovered_partition_wakes_the_accounts_that_are_due() -> None:
     bench.apply(*busy(range(80)))
     records, _ = bench.partition.encode_dirty("changelog", list(bench.partition.dirty))
     after = Bench()
-    after.partition.apply_changelog([ConsumerRecord("c", 0, 0, 0, 0, r.key, r.value, None, 0, 0, ()) for r in records])
-    after.scorer.recovered(after.partition, after.partition.finish_recovery())
-    after.task = after.scorer.tasks[0]
+    after.recover(records)
     tick_until(after, 160)
-    assert [alert.kind for alert in alerts_of(after.flush())] == ["at_risk", "endangered"]
+    assert [alert.kind for alert in alerts_of(after.flush())] == ["score_drop", "at_risk", "endangered"]
 
 
 @pytest.mark.parametrize("read", [True, False])

@@ -1,0 +1,107 @@
+"""Another model while the worker runs: the file is read anew at SIGHUP and when it changed, and every account follows.
+
+A model that is refused changes nothing but the log. A valid one is in force at once: an account that has an event or
+comes due is scored with it first, all others in slices between which input and commits get their turn. Until then an
+account stands, and is published, as the model before made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+from agents.partition_task import PartitionTask
+from agents.scorer import Scorer
+from service.errors import ConfigError
+from service.model.loader import load_model
+
+log = logging.getLogger(__name__)
+
+WATCH_INTERVAL_SECONDS = 1.0
+RESCORE_INTERVAL_SECONDS = 0.02
+# Accounts scored anew before input gets its turn: a few milliseconds of work.
+RESCORE_SLICE_ACCOUNTS = 50
+# Scores of a partition that may wait for the next commit: it writes them in one go, and alerts wait for it.
+DUE_SCORES_MAX = 200
+
+Stamp = tuple[int, int, int]
+
+
+class ModelReload:
+    """Watches one model file (None: the packaged model) for a scorer; `asked` is set to have it read anew."""
+
+    def __init__(self, scorer: Scorer, path: Path | None, asked: asyncio.Event) -> None:
+        self._scorer = scorer
+        self._path = path
+        self._asked = asked
+
+    async def watch_forever(self) -> None:
+        """Read the file when asked and when it changed, for ever.
+
+        A changed file is read once it stood still for an interval, so that one being written is not read half.
+        """
+        read: Stamp | None = None  # it may have changed since the worker read it at its start
+        seen = self._stamp()
+        while True:
+            await self._wait_asked()
+            stamp, before = self._stamp(), seen
+            seen = stamp
+            asked = self._asked.is_set()
+            if asked or (stamp == before and stamp != read):
+                self._asked.clear()
+                read = stamp
+                await self.reload(asked=asked)
+
+    async def _wait_asked(self) -> None:
+        try:
+            async with asyncio.timeout(WATCH_INTERVAL_SECONDS):
+                await self._asked.wait()
+        except TimeoutError:
+            pass
+
+    def _stamp(self) -> Stamp | None:
+        """Tell one state of the file from another; None while there is no file."""
+        try:
+            found = os.stat(self._path) if self._path is not None else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+
+    async def reload(self, *, asked: bool) -> None:
+        """Read the model and put it in force when it is valid and another one; else log why not, to who asked."""
+        before = self._scorer.model
+        try:
+            model = await asyncio.to_thread(load_model, self._path)  # reading YAML takes as long as many events
+        except ConfigError as refused:
+            for fault in str(refused).splitlines():
+                log.error("model refused: %s", fault)
+            log.error("model %s stays in force", before.version)
+            return
+        if model.fingerprint == before.fingerprint:
+            if asked:
+                log.info("model %s is in force already", model.version)
+            return
+        self._scorer.use_model(model)
+        stale = sum(len(task.stale) for task in self._scorer.tasks.values())
+        log.info("model %s is in force, before it %s; accounts to score anew: %d", model.version, before.version, stale)
+
+    async def rescore_forever(self) -> None:
+        """Score the stale accounts anew, as fast as their scores get out, for ever."""
+        scored = 0
+        while True:
+            tasks = list(self._scorer.tasks.values())
+            for task in tasks:
+                scored += self._rescore(task)
+                await asyncio.sleep(0)
+            if scored and not any(task.stale for task in tasks):
+                log.info("accounts scored anew with model %s: %d", self._scorer.model.version, scored)
+                scored = 0
+            await asyncio.sleep(RESCORE_INTERVAL_SECONDS if scored else WATCH_INTERVAL_SECONDS)
+
+    def _rescore(self, task: PartitionTask) -> int:
+        room = DUE_SCORES_MAX - len(task.due_scores)
+        if not task.stale or room <= 0 or self._scorer.tasks.get(task.partition.number) is not task:
+            return 0
+        return task.rescore(min(room, RESCORE_SLICE_ACCOUNTS))
