@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 
 from agents.partition_task import PartitionTask
@@ -64,7 +63,7 @@ class ModelReload:
     def _stamp(self) -> Stamp | None:
         """Tell one state of the file from another; None while there is no file."""
         try:
-            found = os.stat(self._path) if self._path is not None else None
+            found = self._path.stat() if self._path is not None else None
         except OSError:
             return None
         return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
@@ -75,9 +74,7 @@ class ModelReload:
         try:
             model = await asyncio.to_thread(load_model, self._path)  # reading YAML takes as long as many events
         except ConfigError as refused:
-            for fault in str(refused).splitlines():
-                log.error("model refused: %s", fault)
-            log.error("model %s stays in force", before.version)
+            _log_refusal(refused, before.version)
             return
         if model.fingerprint == before.fingerprint:
             if asked:
@@ -105,3 +102,9 @@ class ModelReload:
         if not task.stale or room <= 0 or self._scorer.tasks.get(task.partition.number) is not task:
             return 0
         return task.rescore(min(room, RESCORE_SLICE_ACCOUNTS))
+
+
+def _log_refusal(refused: ConfigError, version: str) -> None:
+    for fault in str(refused).splitlines():
+        log.error("model refused: %s", fault)
+    log.error("model %s stays in force", version)

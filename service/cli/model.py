@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
@@ -13,9 +13,6 @@ import typer
 from service.cli import model_diff
 from service.cli.terminal import printable
 from service.settings import load_settings
-
-if TYPE_CHECKING:
-    from service.scoring.model import Model
 
 HELP = "Check, show and compare health models."
 
@@ -28,7 +25,7 @@ Example:
   vitals model check my-model.yaml
 """
 
-SHOW_HELP = """Show a model: FILE, else that of VITALS_MODEL, else the packaged one.
+SHOW_HELP = """Show a model, its bands, factors, rules and profiles: FILE, else VITALS_MODEL's, else the packaged one.
 
 Examples:
 
@@ -60,52 +57,43 @@ def register(cli: typer.Typer) -> None:
 
 def check_model(file: Path) -> None:
     """Print the warnings and the verdict; raises ConfigError with every fault."""
-    from service.model.loader import load_model
+    from service.model.loader import line_of_field, parse_model, read_text
     from service.model_review import review_model
 
-    model = load_model(file)
+    text = read_text(file)
+    model = parse_model(text, str(file))
     warnings = review_model(model)
     for warning in warnings:
-        print(printable(f"{file}: warning: {warning}"))
-    found = "no warnings" if not warnings else f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
-    print(printable(f"{file}: a valid model, version {model.version}, {len(model.factors)} factors, {found}"))
+        line = line_of_field(text, warning.partition(":")[0])
+        print(printable(f"{file}:{line}: warning: {warning}"))
+    told = [
+        f"version {model.version}",
+        *(
+            _counted(len(part), noun)
+            for part, noun in ((model.factors, "factor"), (model.rules, "rule"), (model.plans, "profile"))
+        ),
+        _counted(len(warnings), "warning") if warnings else "no warnings",
+    ]
+    print(printable(f"{file}: a valid model, {', '.join(told)}"))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def show_model(file: Path | None, *, as_json: bool) -> None:
     """Print the model in force, for people or as JSON."""
     import yaml
 
-    from service.model.loader import DEFAULT_NAME, load_model
+    from service.cli.model_show import print_model
+    from service.model.loader import DEFAULT_NAME, parse_model, read_text
 
-    model = load_model(file)
     packaged = resources.files("service.model").joinpath(DEFAULT_NAME)
-    text = packaged.read_text(encoding="utf-8") if file is None else file.read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    text = packaged.read_text(encoding="utf-8") if file is None else read_text(file)
     source = model_diff.DEFAULT if file is None else str(file)
+    model = parse_model(text, source)
     if as_json:
-        document = {"version": model.version, "source": source, "model": content}
+        document = {"version": model.version, "source": source, "model": yaml.safe_load(text)}
         sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        return
-    _print_model(model, content, source)
-
-
-def _print_model(model: Model, content: dict[str, Any], source: str) -> None:
-    """Print the factors as a table, and what else the file says as it says it."""
-    import yaml
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(printable(f"model {model.version} ({source})"))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("factor", "signal", "weight", "share", "curve: value > output"):
-        table.add_column(title, justify="right" if title in {"weight", "share"} else "left")
-    for factor in model.factors:
-        points = zip(factor.curve.xs, factor.curve.ys, strict=True)
-        curve = ", ".join(f"{x:g} > {y:g}" for x, y in points)
-        share = factor.weight / model.total_weight
-        table.add_row(factor.name, factor.signal.name, f"{factor.weight:g}", f"{share:.0%}", curve)
-    console.print(table)
-    rest = {name: value for name, value in content.items() if name not in {"factors", "version"}}
-    for line in yaml.safe_dump(rest, sort_keys=False, allow_unicode=True, width=100).splitlines():
-        console.print(printable(line))
+    else:
+        print_model(model, source)

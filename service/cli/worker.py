@@ -23,8 +23,8 @@ Examples:
 
   VITALS_BROKER=kafka:9092 VITALS_APP_ID=health-eu vitals worker
 
-The model file is read anew at SIGHUP and when it changed: a valid model scores every account anew, without alerts; of an
-invalid one every fault is logged and the old model stays.
+The model file is read anew at SIGHUP and when it changed: a valid model scores every account anew, without alerts;
+of an invalid one every fault is logged and the old model stays.
 
 Exit code 0: stopped by SIGTERM or Ctrl-C, everything applied is committed. 1: crashed; start it again. 2: wrong
 settings, model or topics; the message names the cure.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from string import Formatter
 from typing import Annotated, Any, Final, Literal
@@ -107,10 +108,13 @@ class BandsFile(_Strict):
 
     @model_validator(mode="after")
     def _endangered_below_at_risk(self) -> BandsFile:
-        for edge in ("enter", "leave"):
-            low, high = getattr(self.endangered, edge), getattr(self.at_risk, edge)
-            if low >= high:
-                raise ValueError(f"endangered.{edge} must be < at_risk.{edge} ({low:g} is not below {high:g})")
+        faults = [
+            f"endangered.{edge} must be < at_risk.{edge} ({low:g} is not below {high:g})"
+            for edge in ("enter", "leave")
+            if (low := getattr(self.endangered, edge)) >= (high := getattr(self.at_risk, edge))
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
 
@@ -258,19 +262,23 @@ class ModelFile(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelFile:
+        if faults := "\n".join(self._misfits()):
+            raise ValueError(faults)
+        return self
+
+    def _misfits(self) -> Iterator[str]:
+        """Say what does not fit together, each with its field first."""
         for name in self.rules:
             if name in BAND_ALERT_KINDS:
-                raise ValueError(f"rules.{name}: is the name of a band's alert; choose another name")
+                yield f"rules.{name}: is the name of a band's alert; choose another name"
         for name, profile in self.profiles.items():
-            unknown = sorted(profile.factors.keys() - self.factors.keys())
-            if unknown:
-                raise ValueError(f"profiles.{name}.factors.{unknown[0]}: is not a factor of this model")
+            for unknown in sorted(profile.factors.keys() - self.factors.keys()):
+                yield f"profiles.{name}.factors.{unknown}: is not a factor of this model"
             if not any(weight > 0 for weight in self.weights_of(profile).values()):
-                raise ValueError(f"profiles.{name}: leaves no factor with a weight")
+                yield f"profiles.{name}: leaves no factor with a weight"
         read = {factor.signal for factor in self.factors.values()}.union(*(r.signals() for r in self.rules.values()))
         if read & FEATURE_SIGNALS and not self.key_features:
-            raise ValueError(f"key_features: is missing, but {min(read & FEATURE_SIGNALS)} reads them")
-        return self
+            yield f"key_features: is missing, but {min(read & FEATURE_SIGNALS)} reads them"
 
     def weights_of(self, profile: ProfileFile) -> dict[str, float]:
         """Give every factor's weight as the profile sees it."""

@@ -35,7 +35,7 @@ from service.scoring.model import Model
 
 MAX_FILE_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 16  # a model is seven levels deep; deeper input is refused before it costs anything
-MAX_FAULTS_SHOWN: Final = 20
+MAX_FAULTS_SHOWN: Final = 100
 HASH_CHARACTERS: Final = 8
 DEFAULT_NAME: Final = "default.yaml"
 
@@ -54,12 +54,15 @@ class _Lines:
 
     def fault(self, path: _Path, text: str) -> None:
         """Note a fault at `path`, or at the nearest line above it that the file has."""
-        known = path
-        while known and known not in self.by_path:
-            known = known[:-1]
         where = ".".join(str(part) for part in path)
-        line = self.by_path.get(known, 1)
+        line = self.line_of(path)
         self.faults.append(f"{self.name}:{line}: {where}: {text}" if where else f"{self.name}:{line}: {text}")
+
+    def line_of(self, path: _Path) -> int:
+        """Give the line of `path`, or of the nearest place above it that the file has."""
+        while path and path not in self.by_path:
+            path = path[:-1]
+        return self.by_path.get(path, 1)
 
     def raise_if_any(self) -> None:
         """Refuse the file when a fault was noted."""
@@ -74,13 +77,17 @@ def load_model(path: str | Path | None = None) -> Model:
     if path is None:
         text = resources.files("service.model").joinpath(DEFAULT_NAME).read_text(encoding="utf-8")
         return parse_model(text, DEFAULT_NAME)
-    place = Path(path)
+    return parse_model(read_text(Path(path)), str(path))
+
+
+def read_text(place: Path) -> str:
+    """Read the text of a model file; raises ConfigError when that is not possible."""
     try:
         with place.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ConfigError(f"{place}: larger than {MAX_FILE_BYTES} bytes; is this a model file?")
-        return parse_model(content.decode("utf-8"), str(place))
+        return content.decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{place}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -103,6 +110,13 @@ def parse_model(text: str, name: str) -> Model:
     content = json.dumps(checked.model_dump(mode="json"), separators=(",", ":"))
     short_hash = hashlib.sha256(content.encode()).hexdigest()[:HASH_CHARACTERS]
     return build_model(checked, f"{checked.version}+{short_hash}")
+
+
+def line_of_field(text: str, field_name: str) -> int:
+    """Give the line of a field of a valid model, named like `factors.recency.curve.0`."""
+    lines = _Lines("")
+    _read_yaml(text, lines)
+    return lines.line_of(tuple(int(part) if part.isdecimal() else part for part in field_name.split(".")))
 
 
 def _read_yaml(text: str, lines: _Lines) -> Any:
@@ -176,8 +190,10 @@ def _explain_fault(detail: ErrorDetails, lines: _Lines) -> None:
         "string_pattern_mismatch": f"must match {context.get('pattern')}",
     }
     text = texts.get(detail["type"], detail["msg"][:1].lower() + detail["msg"][1:])
-    if not path and detail["type"] == "value_error" and (found := _FIELD_FIRST.fullmatch(text)):
-        lines.fault(tuple(found[1].split(".")), found[2])  # a rule between blocks names its place itself
+    if not path and detail["type"] == "value_error":
+        for told in text.splitlines():
+            found = _FIELD_FIRST.fullmatch(told)  # a rule between blocks names its place itself
+            lines.fault(tuple(found[1].split(".")) if found else path, found[2] if found else told)
         return
     value = detail["input"]
     shows_value = isinstance(value, str | int | float) and detail["type"] not in {"missing", "extra_forbidden"}
