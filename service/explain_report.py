@@ -1,4 +1,4 @@
-"""Everything there is to say about one account: its score with its reasons, how it moved, and what was told.
+"""Everything there is to say about one account: its score with its reasons, what was told, and what changed since.
 
 The score and the alerts are the `data` of the messages that a worker publishes, wherever they come from: replayed from
 files here, or read from the topics by `service.account_topics`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import Any, Final
 
 import orjson
@@ -18,41 +19,69 @@ from service.input_files import InputFile, OneAccount
 from service.outputs import alert_message, score_message
 from service.replay import Refuse, Replay, ReplayOptions
 from service.replay.files import read_events
-from service.scoring.events import Event
 from service.scoring.explain import score_view
 from service.scoring.model import Model
-from service.scoring.state import DAY_MS
 from service.scoring.views import Alert
 
-TREND_DAYS: Final = (7, 30)
+LEAST_POINTS: Final = 0.05  # less is not seen in points of one decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One account: `score` and `alerts` (oldest first) are `data` of messages.
-
-    `trends` tells by how many points the score changed since the end of the day so many days before, None when there
-    was no score then.
-    """
+    """One account: `score` and `alerts` (oldest first) are `data` of messages."""
 
     score: dict[str, Any]
     alerts: list[dict[str, Any]]
-    trends: dict[int, float | None]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything ready for JSON."""
-        trends = {f"trend_{days}": change for days, change in self.trends.items()}
-        return {"score": self.score, **trends, "alerts": self.alerts}
+        trends = {name: self.score.get(name) for name in ("trend_7", "trend_30")}
+        return {"score": self.score, **trends, "since_last_alert": self.since_last_alert(), "alerts": self.alerts}
+
+    def since_last_alert(self) -> dict[str, Any] | None:
+        """Tell what changed since the last alert, in points that add up to the change of the score.
+
+        None when there was no alert; `changes` is None when the two cannot be compared: another model or no score.
+        """
+        if not self.alerts:
+            return None
+        alert = self.alerts[-1]
+        comparable = self.score["score"] is not None and self.score["model_version"] == alert["model_version"]
+        points = self.score["score"] - alert["score"] if comparable else None
+        told = {name: alert[name] for name in ("id", "seq", "kind", "as_of", "score")}
+        return {**told, "points": points, "changes": _changes(self.score, alert) if comparable else None}
+
+
+def _changes(score: dict[str, Any], alert: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the factors that moved the score since the alert, as docs/model.md shares points out, most lost first."""
+    before = {factor["name"]: factor for factor in alert["factors"] if factor["output"] is not None}
+    now = {factor["name"]: factor for factor in score["factors"]}
+    both = now.keys() & before.keys()
+    weight = fsum(now[name]["weight"] for name in both)
+    common = fsum(now[name]["weight"] * before[name]["output"] for name in both) / weight if both else alert["score"]
+    changes = []
+    for name, factor in now.items():
+        then = before.get(name)
+        points = factor["weight"] * (factor["output"] - (common if then is None else then["output"]))
+        value_before = None if then is None else then["value"]
+        changes.append({**_words(factor), "value_before": value_before, "value": factor["value"], "points": points})
+    # Of factors that have no data any more only the sum is known: an alert does not tell weights.
+    gone = [before[name] for name in before.keys() - now.keys()]
+    rest = score["score"] - alert["score"] - fsum(change["points"] for change in changes)
+    for factor in sorted(gone, key=lambda factor: str(factor["name"])):
+        told = {"name": factor["name"], "label": factor["label"], "sentence": "no data any more"}
+        changes.append({**told, "value_before": factor["value"], "value": None, "points": rest / len(gone)})
+    moved = [change for change in changes if abs(change["points"]) >= LEAST_POINTS]
+    return sorted(moved, key=lambda change: (change["points"], change["name"]))
+
+
+def _words(factor: dict[str, Any]) -> dict[str, Any]:
+    return {name: factor[name] for name in ("name", "label", "sentence")}
 
 
 def explain_from_messages(score: bytes, alerts: Sequence[bytes]) -> Explanation:
-    """Explain an account by its messages; trends are those that the score states."""
-    data = message_data(score)
-    return Explanation(
-        score=data,
-        alerts=[message_data(alert) for alert in alerts],
-        trends={days: data.get(f"trend_{days}") for days in TREND_DAYS},
-    )
+    """Explain an account by its messages."""
+    return Explanation(message_data(score), [message_data(alert) for alert in alerts])
 
 
 def explain_from_log(
@@ -65,42 +94,18 @@ def explain_from_log(
     refuse: Refuse = lambda _: None,
 ) -> Explanation:
     """Replay the account's events; raises InputError when the files hold none of it."""
-    events = list(read_events(files, decoder, refuse, OneAccount(account)))
     alerts: list[Alert] = []
-    now = _replayed(events, model, options, alerts)
-    if now is None:
-        raise InputError(f"no event of account {account!r} up to the end; is the id written as in the events?")
-    score, until_ms = now
-    before: dict[int, float | None] = {}
-    for days in TREND_DAYS:
-        end_ms = (until_ms // DAY_MS - days + 1) * DAY_MS - 1
-        then = _replayed(events, model, ReplayOptions(end_ms, options.lateness_ms), [])
-        before[days] = None if then is None or then[0]["band"] == "unknown" else then[0]["score"]
-    return Explanation(
-        score=score,
-        alerts=[message_data(alert_message(alert)) for alert in alerts],
-        trends={days: _change(score["score"], earlier) for days, earlier in before.items()},
-    )
-
-
-def _replayed(
-    events: Sequence[Event], model: Model, options: ReplayOptions, alerts: list[Alert]
-) -> tuple[dict[str, Any], int] | None:
-    """Replay one account's events to an end; returns its score and the end, None without an event."""
     replay = Replay(model, until_ms=options.until_ms, lateness_ms=options.lateness_ms, take_alert=alerts.append)
-    for event in events:
+    for event in read_events(files, decoder, refuse, OneAccount(account)):
         replay.apply(event)
     replay.drain()
-    latest_ms = replay.latest_ms
-    if latest_ms is None:
-        return None
-    until_ms = latest_ms if options.until_ms is None else options.until_ms
-    (state,) = replay.finish(until_ms)
-    return message_data(score_message(score_view(state, model))), until_ms
-
-
-def _change(score: float | None, before: float | None) -> float | None:
-    return None if score is None or before is None else round(round(score, 2) - round(before, 2), 2)
+    if replay.latest_ms is None:
+        raise InputError(f"no event of account {account!r} up to the end; is the id written as in the events?")
+    (state,) = replay.finish(replay.latest_ms if options.until_ms is None else options.until_ms)
+    return Explanation(
+        message_data(score_message(score_view(state, model))),
+        [message_data(alert_message(alert)) for alert in alerts],
+    )
 
 
 def message_data(message: bytes) -> dict[str, Any]:

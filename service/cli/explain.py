@@ -39,7 +39,8 @@ WIDTH = 120  # where nobody says how wide lines may be
 SHOWN_ALERTS = 5
 KEPT, LOST = "█", "░"
 
-HELP = """Explain one account: every factor with its value, the points it gives and costs, the trend, and recent alerts.
+HELP = """Explain one account: every factor with its value, the points it gives and costs, the rules that hold, a band
+set by hand, the trend over 7 and 30 days, what changed since the last alert, and recent alerts.
 
 With --log the account's events are replayed from files, which are read as `vitals replay` reads them. With --live the
 last score and the alerts are read from the topics of VITALS_BROKER, else the embedded broker.
@@ -118,17 +119,42 @@ def show(found: Explanation) -> None:
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH)
     score = found.score
     console.print(_heading(score))
-    console.print(" · ".join(_facts(found)))
+    console.print(" · ".join(_facts(score)))
+    for note in _notes(score):
+        console.print(note)
     console.print(_factor_table(score["factors"]))
     if not score["factors"]:
         console.print("no data yet")
+    _show_changes(console, found)
     console.print()
     alerts = found.alerts[-SHOWN_ALERTS:]
     console.print(f"last {len(alerts)} of {len(found.alerts)} alerts" if alerts else "no alerts")
+    width = max((len(printable(alert["kind"])) for alert in alerts), default=0)
     for alert in reversed(alerts):
         line = Text(f"  {alert['as_of']}  ")
-        line.append(f"{printable(alert['kind']):<11} ", STYLES.get(alert["kind"], ""))
-        console.print(line.append(f"{_points(alert['score']):>6}  {printable(alert['sentence'])}"))
+        line.append(f"{printable(alert['kind']):<{width}}  ", STYLES.get(alert["kind"], ""))
+        held = f" ({alert['suppressed']} held back before)" if alert.get("suppressed") else ""
+        console.print(line.append(f"{_points(alert['score']):>6}  {printable(alert['sentence'])}{held}"))
+
+
+def _show_changes(console: Console, found: Explanation) -> None:
+    since = found.since_last_alert()
+    if since is None:
+        return
+    told = f"since the alert {printable(since['kind'])} at {since['as_of']} ({_points(since['score'])} points)"
+    console.print()
+    if since["changes"] is None:
+        console.print(f"{told}: cannot be compared, another model made the score")
+        return
+    console.print(f"{told}: {since['points']:+.1f} points")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for title in ("points", "factor", "value", "why"):
+        table.add_column(title, justify="right" if title in {"points", "value"} else "left")
+    for change in since["changes"]:
+        values = f"{_value(change['value_before'])} > {_value(change['value'])}"
+        cells = (f"  {change['points']:+.1f}", printable(change["label"]), values, printable(change["sentence"]))
+        table.add_row(*cells)
+    console.print(table)
 
 
 def _heading(score: dict[str, Any]) -> Text:
@@ -137,16 +163,29 @@ def _heading(score: dict[str, Any]) -> Text:
     return line.append(score["band"], STYLES.get(score["band"], ""))
 
 
-def _facts(found: Explanation) -> Iterator[str]:
-    score = found.score
+def _facts(score: dict[str, Any]) -> Iterator[str]:
     yield f"as of {score['as_of']}"
     yield f"coverage {score['coverage']:.0%}"
-    for days, change in found.trends.items():
+    for days in (7, 30):
+        change = score.get(f"trend_{days}")
         yield f"{days} days: {'no score then' if change is None else f'{change:+.1f}'}"
-    for name in ("tier", "stage", "owner"):
-        if score[name]:
+    for name in ("tier", "stage", "owner", "profile"):
+        if score.get(name):
             yield printable(f"{name} {score[name]}")
     yield f"model {score['model_version']}"
+
+
+def _notes(score: dict[str, Any]) -> Iterator[str]:
+    """Say what else decides: rules that hold, a band set by hand, a new model, a return."""
+    if score.get("rules"):
+        yield printable(f"rules that hold: {', '.join(score['rules'])}")
+    if score.get("override_until"):
+        by_hand = f"{score['band']} set by hand until {score['override_until']}: {score['override_reason']}"
+        yield printable(f"{by_hand}; without that it is {score['computed_band']}")
+    if score.get("model_changed"):
+        yield "scored anew by another model; the jump is the model's"
+    if score.get("returned_at"):
+        yield f"came back at {score['returned_at']} and began afresh"
 
 
 def _factor_table(factors: list[dict[str, Any]]) -> Table:
@@ -164,7 +203,7 @@ def _factor_table(factors: list[dict[str, Any]]) -> Table:
             printable(factor["label"]),
             f"{factor['value']:.4g}",
             f"{factor['contribution']:.1f}",
-            f"{factor['points_lost']:.1f}",
+            f"{max(0.0, factor['points_lost']):.1f}",  # a rounding error may make it a little less
             KEPT * given + LOST * (cells - given),
             printable(factor["sentence"]),
         )
@@ -173,3 +212,7 @@ def _factor_table(factors: list[dict[str, Any]]) -> Table:
 
 def _points(score: float | None) -> str:
     return "-" if score is None else f"{score:.1f}"
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -189,13 +189,13 @@ def test_the_summary_has_rates(tmp_path: Path) -> None:
     lines = sorted(busy_days("busy", range(150)) + busy_days("silent", range(90, 150)), key=_time)
     summary = replay(tmp_path / "out", write(tmp_path / "log.ndjson", lines), until="2025-07-10T00:00:00Z")
     days = (190 - 0.1) + (100 - 0.1)
-    assert sum(summary.alerts.values()) == 4
-    assert summary.alerts_per_account_month == pytest.approx(4 / (days / 30))
-    assert summary.coverage == {"0.5": 2}
+    assert sum(summary.alerts.values()) == 6
+    assert summary.alerts_per_account_month == pytest.approx(6 / (days / 30))
+    assert summary.coverage == {"0.3": 2}
     assert (summary.band_entries, summary.flap_rate) == (4, 0.0)
     shown = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
-    assert shown["alerts_per_account_month"] == pytest.approx(4 / (days / 30), abs=1e-5)
-    assert (shown["coverage"], shown["flap_rate"], shown["out_of_order"]) == ({"0.5": 2}, 0.0, 0)
+    assert shown["alerts_per_account_month"] == pytest.approx(6 / (days / 30), abs=1e-5)
+    assert (shown["coverage"], shown["flap_rate"], shown["out_of_order"]) == ({"0.3": 2}, 0.0, 0)
 
 
 def test_bands_that_only_come_back_are_flaps() -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from schemas.codec import read_alert, read_score
 from service.cli.main import build_cli
 from service.errors import InputError
-from service.explain_report import explain_from_messages, message_data
+from service.explain_report import Explanation, explain_from_messages, message_data
 from service.ingest import Decoder
 from service.input_files import InputFile
 from service.replay import ReplayOptions, replay_files
@@ -57,10 +57,71 @@ def test_the_trend_is_against_the_end_of_a_day(log: Path) -> None:
     """Silent since day 70: the trend of 7 days is the score less that at the end of the day seven days before."""
     now = explained("acme", "--log", log, "--until", "2025-03-25T10:00:00Z")
     before = explained("acme", "--log", log, "--until", "2025-03-18T23:59:59.999Z")
+    assert now["trend_7"] == now["score"]["trend_7"]
     assert now["trend_7"] == pytest.approx(now["score"]["score"] - before["score"]["score"], abs=0.011)
     assert now["trend_7"] < -5
     early = explained("acme", "--log", log, "--until", "2025-01-05")
     assert (early["trend_7"], early["trend_30"]) == (None, None)
+
+
+def test_what_changed_since_the_last_alert_adds_up(tmp_path: Path) -> None:
+    """Factors that moved, one that came and one that went since the alert, share the points of the score's change."""
+    lines = [
+        *busy_days("acme", range(70)),
+        event(
+            "survey_answered", "acme", 65, {"kind": "csat", "response": "r", "score": 1, "scale_min": 1, "scale_max": 5}
+        ),
+        event("payment_failed", "acme", 84, {"invoice": "i"}),
+    ]
+    log = write(tmp_path / "log.ndjson", lines)
+    last = explained("acme", "--log", log, "--until", "2025-06-05")["since_last_alert"]
+    found = explained("acme", "--log", log, "--until", "2025-06-05")
+    assert (last["id"], last["score"]) == (found["alerts"][-1]["id"], found["alerts"][-1]["score"])
+    assert last["points"] == pytest.approx(found["score"]["score"] - last["score"])
+    assert sum(change["points"] for change in last["changes"]) == pytest.approx(last["points"], abs=0.2)
+    gone = [change["name"] for change in last["changes"] if change["value"] is None]
+    assert gone == ["survey"]
+    assert explained("acme", "--log", log, "--until", "2025-03-01")["since_last_alert"] is None
+
+
+def test_points_since_an_alert_are_shared_out_as_alerts_share_them() -> None:
+    """A factor is given what its own output moved; a new one is measured against the mean of those before."""
+    alert = {"id": "a", "seq": 1, "kind": "at_risk", "as_of": "t", "score": 60.0, "model_version": "1"}
+    then = {"value": 1.0, "label": "x", "sentence": "x"}
+    alert["factors"] = [{"name": "a", "output": 80.0, **then}, {"name": "b", "output": 40.0, **then}]
+    now = {"value": 2.0, "label": "x", "sentence": "x"}
+    score: dict[str, Any] = {"score": 52.0, "model_version": "1"}
+    score["factors"] = [
+        {"name": "a", "output": 80.0, "weight": 0.4, **now},
+        {"name": "c", "output": 33.0, "weight": 0.6, **now},
+    ]
+    since = Explanation(score, [alert]).since_last_alert()
+    assert since is not None
+    points = {change["name"]: round(change["points"], 6) for change in since["changes"]}
+    assert points == {"c": 0.6 * (33 - 80), "b": round(-8 - 0.6 * (33 - 80), 6)}
+    other = Explanation({**score, "model_version": "2"}, [alert]).since_last_alert()
+    assert other is not None
+    assert (other["points"], other["changes"]) == (None, None)
+
+
+def test_rules_overrides_and_the_profile_are_told(tmp_path: Path) -> None:
+    """A band set by hand stands with its reason and end, beside the computed one and the rules that hold."""
+    by_hand = {
+        "override_band": "at_risk",
+        "override_reason": "call on Monday",
+        "override_until": "2025-04-20T00:00:00Z",
+    }
+    facts = {"tier": "high_touch", "renewal": "2025-05-01T00:00:00Z"}
+    lines = [*busy_days("acme", range(60)), event("account_updated", "acme", 60, {**facts, **by_hand})]
+    log = write(tmp_path / "log.ndjson", lines)
+    told = run("acme", "--log", log, "--until", "2025-04-10").stdout
+    score = explained("acme", "--log", log, "--until", "2025-04-10")["score"]
+    assert (score["band"], score["computed_band"], score["profile"]) == ("at_risk", "endangered", "high_touch")
+    assert f"rules that hold: {', '.join(score['rules'])}" in told
+    assert {"no_login", "renewal_at_risk"} <= set(score["rules"])
+    assert "at_risk set by hand until 2025-04-20T00:00:00.000Z: call on Monday; without that it is endangered" in told
+    assert "profile high_touch" in told
+    assert "since the alert" in told
 
 
 def test_the_table_shows_every_factor_and_is_harmless(log: Path) -> None:
@@ -73,8 +134,9 @@ def test_the_table_shows_every_factor_and_is_harmless(log: Path) -> None:
         assert factor["sentence"] in result.stdout
     assert "acme (Ac\\u200bme): " in result.stdout
     assert "endangered" in result.stdout.splitlines()[0]
-    last = result.stdout[result.stdout.index("last 2 of 2 alerts") :].splitlines()
-    assert [line.split()[1] for line in last[1:]] == ["endangered", "at_risk"]
+    last = result.stdout[result.stdout.index("last 3 of 3 alerts") :].splitlines()
+    assert [line.split()[1] for line in last[1:]] == ["endangered", "at_risk", "score_drop"]
+    assert "since the alert endangered at 20" in result.stdout
     assert "░" in result.stdout
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from service.cli.main import build_cli
@@ -19,7 +20,6 @@ from service.replay import ReplayOptions, replay_files
 from tests.replay.test_replay import busy_days, write
 
 DEFAULT = resources.files("service.model").joinpath("default.yaml").read_text(encoding="utf-8")
-RECENCY = "[[3, 100], [7, 80], [14, 50], [30, 0]]"
 UNTIL_MS = 1_742_774_400_000  # 2025-03-24, thirteen days after the last login of the silent account
 
 
@@ -32,9 +32,12 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def stern(tmp_path: Path) -> Path:
     """Make a model that takes silence harder than the packaged one."""
+    document = yaml.safe_load(DEFAULT)
+    for name in ("recency", "recency_gaps", "login_trend", "active_days"):
+        points = document["factors"][name]["curve"]
+        document["factors"][name]["curve"] = [[x, y * y / 100] for x, y in points]
     file = tmp_path / "stern.yaml"
-    assert RECENCY in DEFAULT
-    file.write_text(DEFAULT.replace(RECENCY, "[[1, 100], [3, 0]]").replace('version: "1"', 'version: "stern"'))
+    file.write_text(yaml.safe_dump({**document, "version": "stern"}, sort_keys=False))
     return file
 
 
