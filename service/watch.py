@@ -49,6 +49,7 @@ class WatchedMessage:
     figure: str
     sentence: str
     as_json: dict[str, Any]
+    suppressed: int = 0  # alerts held back since the one before
 
 
 def watched_topics(what: Watched, names: TopicNames) -> list[str]:
@@ -111,9 +112,8 @@ def _score(record: ConsumedRecord) -> WatchedMessage:
 def _alert(record: ConsumedRecord) -> WatchedMessage:
     value = record.value or b""
     data = read_alert(value).data
-    return WatchedMessage(
-        data.as_of_ms, data.account, data.kind, _points(data.score), data.sentence, orjson.loads(value)
-    )
+    told = (data.as_of_ms, data.account, data.kind, _points(data.score), data.sentence)
+    return WatchedMessage(*told, orjson.loads(value), data.suppressed)
 
 
 def _dead_letter(record: ConsumedRecord) -> WatchedMessage:

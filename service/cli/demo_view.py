@@ -16,10 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.outputs import AlertData, ScoreData
-from service.cli.terminal import printable
-from service.demo.board import Board
+from service.cli.terminal import alert_words, printable
+from service.demo.board import ALERT_KINDS, Board
 from service.demo.stream import DAY_SECONDS
 
+RULES = "by rules"  # alerts whose kind is the name of a rule
 # The terminal's own colours, so that the view fits light and dark ones.
 COLOURS = {
     "healthy": "green",
@@ -27,6 +28,7 @@ COLOURS = {
     "at_risk": "yellow",
     "endangered": "red",
     "unknown": "bright_black",
+    RULES: "magenta",
 }
 FRAME = "bright_black"
 LABEL = "bright_black"
@@ -34,6 +36,7 @@ LABEL = "bright_black"
 FIXED_LINES = 17
 ROWS_MIN, ROWS_MAX = 3, 10
 REASONS = 2
+ALERT_CHARS = 16
 
 
 class DemoView:
@@ -103,7 +106,8 @@ def _bands(board: Board) -> RenderableType:
 
 
 def _alert_kinds(board: Board) -> RenderableType:
-    kinds = dict(board.alerts_by_kind)
+    kinds = {kind: board.alerts_by_kind[kind] for kind in ALERT_KINDS}
+    kinds[RULES] = board.alert_count - sum(kinds.values())
     return _bars("Alerts by kind", kinds, max(1, *kinds.values()))
 
 
@@ -112,7 +116,7 @@ def _bars(title: str, counts: Mapping[Any, int], full: int) -> RenderableType:
     grid.add_column(no_wrap=True, width=10)
     grid.add_column(justify="right", no_wrap=True, width=4)
     grid.add_column(ratio=1)
-    order = [name for name in ("healthy", "at_risk", "endangered", "recovered", "unknown") if name in counts]
+    order = [name for name in ("healthy", "at_risk", "endangered", "recovered", "unknown", RULES) if name in counts]
     for name in order:
         colour = COLOURS[name]
         grid.add_row(Text(_words(name), colour), Text(str(counts[name]), "bold"), _Bar(counts[name] / full, colour))
@@ -133,16 +137,16 @@ class _Bar:
 
 
 def _latest_alerts(alerts: list[AlertData], rows: int) -> RenderableType:
-    table = _list(("day", 11), ("account", 21), ("alert", 10), ("score", 9), ("why", None))
+    table = _list(("day", 11), ("account", 21), ("alert", ALERT_CHARS), ("score", 9), ("why", None))
     for alert in alerts:
         before = "-" if alert.previous_score is None else f"{alert.previous_score:.0f}"
         score = Text(f"{before:>3} → ", LABEL).append(f"{alert.score:>3.0f}", f"bold {COLOURS[alert.band]}")
         table.add_row(
             Text(_date(alert.as_of_ms), LABEL),
             _text(alert.name or alert.account, "bold"),
-            Text(_words(alert.kind), COLOURS[alert.kind]),
+            _text(_words(alert.kind), COLOURS.get(alert.kind, COLOURS[RULES])),
             score,
-            _text(alert.sentence),
+            _text(alert_words(alert.sentence, alert.suppressed)),
         )
     if not alerts:
         table.add_row("", Text("none yet", LABEL))

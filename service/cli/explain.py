@@ -24,7 +24,7 @@ from service.cli.input_options import (
     wall_clock_decoder,
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
-from service.cli.terminal import printable, reading_progress
+from service.cli.terminal import alert_words, printable, reading_progress
 from service.cli.watch import STYLES
 from service.errors import InputError
 from service.settings import load_settings
@@ -133,8 +133,8 @@ def show(found: Explanation) -> None:
     for alert in reversed(alerts):
         line = Text(f"  {alert['as_of']}  ")
         line.append(f"{printable(alert['kind']):<{width}}  ", STYLES.get(alert["kind"], ""))
-        held = f" ({alert['suppressed']} held back before)" if alert.get("suppressed") else ""
-        console.print(line.append(f"{_points(alert['score']):>6}  {printable(alert['sentence'])}{held}"))
+        why = printable(alert_words(alert["sentence"], alert.get("suppressed", 0)))
+        console.print(line.append(f"{_points(alert['score']):>6}  {why}"))
 
 
 def _show_changes(console: Console, found: Explanation) -> None:

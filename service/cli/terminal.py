@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text)
 
 
+def alert_words(sentence: str, suppressed: int) -> str:
+    """Say why an alert came, and how many were held back since the one before it."""
+    return f"{sentence} ({suppressed} held back before)" if suppressed else sentence
+
+
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print two columns of names and values to standard output."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

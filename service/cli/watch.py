@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from service.cli.terminal import printable
+from service.cli.terminal import alert_words, printable
 from service.settings import load_settings
 
 INTERRUPTED = 130
@@ -26,8 +26,9 @@ STYLES = {
 
 HELP = """Follow scores, alerts or dead letters, one line a message: time, account, band, score and why.
 
-Of dead letters: when, where the record stands (topic/partition/offset), reason, size and detail. Nothing is committed;
-Ctrl-C ends it. The broker is that of VITALS_BROKER, else the embedded one.
+Of alerts the kind stands in the band's place: the rule's name when a rule alerts. Of dead letters: when, where the
+record stands (topic/partition/offset), reason, size and detail. Nothing is committed; Ctrl-C ends it. The
+broker is that of VITALS_BROKER, else the embedded one.
 
 Examples:
 
@@ -88,7 +89,8 @@ def run_watch(
                 if as_json:
                     print(json_line(message.as_json), flush=True)
                 else:
-                    cells = (message.subject, message.state, message.figure, message.sentence)
+                    why = alert_words(message.sentence, message.suppressed)
+                    cells = (message.subject, message.state, message.figure, why)
                     console.print(table_line(time_text(message.time_ms), *cells))
                 shown += 1
                 if shown == limit:
@@ -106,5 +108,5 @@ def json_line(message: dict[str, object]) -> str:
 def table_line(time: str, subject: str, state: str, figure: str, sentence: str) -> Text:
     """Lay out one message: time, account, band, score, sentence; with hostile texts escaped."""
     line = Text(f"{time}  {printable(subject):<24} ")
-    line.append(f"{printable(state):<13} ", STYLES.get(state, ""))
+    line.append(f"{printable(state):<16} ", STYLES.get(state, ""))
     return line.append(f"{figure:>8}  {printable(sentence)}")

@@ -148,23 +148,31 @@ def test_an_interrupt_publishes_what_was_read(settings: Settings) -> None:
 
 
 def test_alerts_are_watched_as_published(settings: Settings, tmp_path: Path, vitals: Vitals) -> None:
-    """`vitals watch alerts` shows the account, kind and sentence of an alert, and as JSON the whole event."""
+    """Of a band's and a rule's alert account, kind and sentence are shown, and what was held back; JSON has all."""
     log = tmp_path / "log.ndjson"
     log.write_bytes(b"\n".join(line.value for line in Simulation(accounts=30, days=120, seed=3).lines()))
     replay_files([InputFile(str(log))], Decoder(lambda: FAR_MS), load_model(), ReplayOptions(out=tmp_path / "out"))
-    alert = (tmp_path / "out" / "alerts.ndjson").read_bytes().splitlines()[0]
-    event = orjson.loads(alert)
+    events = [orjson.loads(line) for line in (tmp_path / "out" / "alerts.ndjson").read_bytes().splitlines()]
+    of_band = next(event for event in events if event["type"] == "io.vitals.alert.v1")
+    of_rule = next(event for event in events if event["type"] == "io.vitals.rule_alert.v1")
+    of_rule["data"]["suppressed"] = 2
     names = create_topics(settings)
-    record = (event["subject"].encode(), alert, list(CLOUD_EVENT_HEADERS))
-    produce(str(settings.broker), names.alerts, [record])
+    headers = list(CLOUD_EVENT_HEADERS)
+    for event in (of_band, of_rule):
+        record = (event["subject"].encode(), orjson.dumps(event), headers)
+        produce(str(settings.broker), names.alerts, [record])
 
-    options = ("--from-start", "--limit", "1", "--seconds", "30")
+    options = ("--from-start", "--limit", "2", "--seconds", "30")
     shown = vitals("watch", "alerts", *options, **environment(settings))
     assert shown.returncode == 0, shown.stderr
-    for text in (event["time"], event["subject"], event["data"]["kind"], event["data"]["sentence"]):
-        assert text in shown.stdout
+    for event in (of_band, of_rule):
+        (line,) = [line for line in shown.stdout.splitlines() if f" {event['data']['kind']} " in line]
+        for text in (event["time"], event["subject"], event["data"]["sentence"]):
+            assert text in line
+        assert ("(2 held back before)" in line) == (event is of_rule)
     as_json = vitals("watch", "alerts", "--json", *options, **environment(settings))
-    assert orjson.loads(as_json.stdout) == event
+    found = [orjson.loads(line) for line in as_json.stdout.splitlines()]
+    assert sorted(found, key=lambda event: event["id"]) == sorted((of_band, of_rule), key=lambda event: event["id"])
 
 
 def test_hostile_texts_do_not_reach_the_terminal(settings: Settings, vitals: Vitals) -> None:
