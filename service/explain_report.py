@@ -1,7 +1,7 @@
 """Everything there is to say about one account: its score with its reasons, what was told, and what changed since.
 
 The score and the alerts are the `data` of the messages that a worker publishes, wherever they come from: replayed from
-files here, or read from the topics by `service.account_topics`.
+files here, which adds the signals to the score, or read from the topics by `service.account_topics`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ import orjson
 from service.errors import InputError
 from service.ingest import Decoder
 from service.input_files import InputFile, OneAccount
-from service.outputs import alert_message, score_message
+from service.outputs import alert_message
 from service.replay import Refuse, Replay, ReplayOptions
-from service.replay.files import read_events
-from service.scoring.explain import score_view
+from service.replay.files import read_events, score_line
 from service.scoring.model import Model
 from service.scoring.views import Alert
 
@@ -103,7 +102,7 @@ def explain_from_log(
         raise InputError(f"no event of account {account!r} up to the end; is the id written as in the events?")
     (state,) = replay.finish(replay.latest_ms if options.until_ms is None else options.until_ms)
     return Explanation(
-        message_data(score_message(score_view(state, model))),
+        message_data(score_line(state, model)),
         [message_data(alert_message(alert)) for alert in alerts],
     )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HELP = """Score files of events without Kafka: the same core, the same scores, bands and alert ids as the worker's.
 
 Time is the events' own: it moves with them, through every day between, and for all accounts on to --until. With --out
-the folder gets scores.ndjson (one line an account), alerts.ndjson (ordered by time) and summary.json.
+the folder gets scores.ndjson (one line an account, with all signals), alerts.ndjson (ordered by time) and summary.json.
 
 Events that are out of order are applied as they come, unless --lateness says how late they may be to be put in order.
 

@@ -24,6 +24,8 @@ from service.replay.summary import ReplaySummary
 from service.scoring.events import Event
 from service.scoring.explain import score_view
 from service.scoring.model import Model
+from service.scoring.signals import SIGNALS
+from service.scoring.state import AccountState
 
 PROGRESS_EVENTS: Final = 4_096
 SCORES_NAME: Final = "scores.ndjson"
@@ -113,7 +115,14 @@ def write_scores(replay: Replay, model: Model, until_ms: int | None, out: Binary
     """Let every account come to its end, and write its score as a line."""
     for state in replay.finish(until_ms):
         if out is not None:
-            out.write(score_message(score_view(state, model)) + b"\n")
+            out.write(score_line(state, model) + b"\n")
+
+
+def score_line(state: AccountState, model: Model) -> bytes:
+    """Write an account's score message with every signal beside it, null for those with nothing to judge yet."""
+    event = orjson.loads(score_message(score_view(state, model)))
+    event["data"]["signals"] = {name: signal.read(state) for name, signal in SIGNALS.items()}
+    return orjson.dumps(event)
 
 
 def summary_bytes(summary: ReplaySummary) -> bytes:

@@ -20,6 +20,7 @@ from service.ingest import Decoder
 from service.input_files import InputFile
 from service.model.loader import load_model
 from service.replay import ReplayOptions, ReplaySummary, replay_files
+from service.scoring.signals import SIGNALS
 from service.scoring.views import Band
 from service.simulation import Simulation
 
@@ -105,6 +106,21 @@ def test_events_after_the_end_are_left_out_and_counted(tmp_path: Path) -> None:
     assert [(tmp_path / "a" / name).read_bytes() for name in FILES[:2]] == [
         (tmp_path / "b" / name).read_bytes() for name in FILES[:2]
     ]
+
+
+def test_a_line_of_scores_has_the_signals(tmp_path: Path) -> None:
+    """Every signal stands beside the score as at the end, null without data; a factor's value is its signal's."""
+    lines = [*busy_days("acme", range(70)), event("payment_failed", "acme", 69, {"invoice": "i"})]
+    replay(tmp_path / "out", write(tmp_path / "log.ndjson", lines), until="2025-03-20T12:00:00Z")
+    (score,) = (line["data"] for line in lines_of(tmp_path / "out" / "scores.ndjson"))
+    signals = score["signals"]
+    assert signals.keys() == SIGNALS.keys()
+    assert (signals["no_login_days"], signals["recency_days"], signals["failed_payments"]) == (9, 9, 1)
+    assert (signals["tenure_days"], signals["open_tickets"], signals["purchases"]) == (78, None, None)
+    read = {factor.name: factor.signal.name for factor in MODEL.factors}
+    assert score["factors"]
+    assert all(factor["value"] == signals[read[factor["name"]]] for factor in score["factors"])
+    assert (score["model_version"], score["band"]) == (MODEL.version, "at_risk")
 
 
 def test_a_split_log_gives_the_same(tmp_path: Path, simulated: list[bytes]) -> None:

@@ -37,10 +37,10 @@ def test_rule_alerts_are_counted_and_shown(tmp_path: Path) -> None:
     of_rules = [kind for kind in kinds if kind not in ALERT_KINDS]
     assert of_rules
     assert board.alert_count == len(kinds)
-    console = Console(file=io.StringIO(), width=140, height=40)
-    console.print(DemoView(board))
-    shown = cast("io.StringIO", console.file).getvalue()
-    (line,) = [line for line in shown.splitlines() if RULES in line]
-    assert line.split(RULES)[1].split()[0] == str(len(of_rules))
+    output = io.StringIO()
+    Console(file=output, width=140, height=40).print(DemoView(board))
+    shown = output.getvalue()
+    (row,) = [row for row in shown.splitlines() if RULES in row]
+    assert row.split(RULES)[1].split()[0] == str(len(of_rules))
     for alert in board.latest_alerts(3):
         assert f" {alert.kind.replace('_', ' ')} " in shown
