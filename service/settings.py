@@ -55,7 +55,11 @@ class Settings(BaseSettings):
         default=Path(".vitals"),
         description="data and logs of what Vitals starts by itself (the embedded broker)",
     )
-    model: Path | None = Field(default=None, description="health model file; unset: the default model of this version")
+    model: Path | None = Field(
+        default=None,
+        description="health model file, which a worker reads again when it changes and at SIGHUP; "
+        "unset: the default model of this version",
+    )
     clock: Clock = Field(
         default="wall", description="what moves time: the wall clock, or the events' own time (replays)"
     )

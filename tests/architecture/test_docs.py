@@ -196,6 +196,19 @@ def test_the_architecture_page_lists_the_layers() -> None:
     assert [sorted(re.findall(r"`([^`]+)`", row)) for row in rows] == held
 
 
+def test_every_module_has_a_layer() -> None:
+    """Each module and package of the service and the agents is named in the layers, so that none escapes them."""
+    contract = (ROOT / ".importlinter").read_text(encoding="utf-8").split("layers =\n")[1].split("\n\n")[0]
+    named = set(re.findall(r"\b(?:service|agents)\.\w+", contract))
+    found = {
+        f"{folder}.{path.stem}"
+        for folder in ("service", "agents")
+        for path in (ROOT / folder).iterdir()
+        if path.name != "__init__.py" and (path.suffix == ".py" or (path / "__init__.py").is_file())
+    }
+    assert found == named
+
+
 def test_every_dependency_is_explained() -> None:
     """The record about dependencies names each one that pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
