@@ -10,6 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from schemas.times import parse_time_ms, time_text
 from service.cli.main import build_cli
 from service.errors import ConfigError
 from service.ingest import Decoder
@@ -17,16 +18,25 @@ from service.input_files import InputFile
 from service.model.loader import load_model
 from service.model_diff import compare_models
 from service.replay import ReplayOptions, replay_files
-from tests.replay.test_replay import busy_days, write
+from tests.replay.test_replay import busy_days, lines_of, write
 
 DEFAULT = resources.files("service.model").joinpath("default.yaml").read_text(encoding="utf-8")
-UNTIL_MS = 1_742_774_400_000  # 2025-03-24, thirteen days after the last login of the silent account
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     lines = busy_days("busy", range(110)) + busy_days("silent", range(70))
     return write(tmp_path / "log.ndjson", sorted(lines, key=lambda line: str(orjson.loads(line)["time"])))
+
+
+@pytest.fixture
+def until_ms(log: Path, tmp_path: Path) -> int:
+    """Find the last instant at which the packaged model still finds the silent account healthy."""
+    options = ReplayOptions(parse_time_ms("2025-06-01T00:00:00Z"), out=tmp_path / "found")
+    replay_files([InputFile(str(log))], Decoder(lambda: 4_000_000_000_000), load_model(), options)
+    alerts = lines_of(tmp_path / "found" / "alerts.ndjson")
+    warned = (alert for alert in alerts if alert["subject"] == "silent" and alert["data"]["kind"] == "at_risk")
+    return parse_time_ms(next(warned)["time"]) - 1
 
 
 @pytest.fixture
@@ -41,22 +51,22 @@ def stern(tmp_path: Path) -> Path:
     return file
 
 
-def test_who_ends_in_another_band_and_who_is_warned_earlier(log: Path, stern: Path) -> None:
+def test_who_ends_in_another_band_and_who_is_warned_earlier(log: Path, stern: Path, until_ms: int) -> None:
     """Each side is what a replay with that model gives; the silent account is warned earlier by the stern model."""
     models = load_model(), load_model(stern)
     files, decoder = [InputFile(str(log))], Decoder(lambda: 4_000_000_000_000)
-    found = compare_models(files, decoder, models, ReplayOptions(until_ms=UNTIL_MS))
+    found = compare_models(files, decoder, models, ReplayOptions(until_ms=until_ms))
     for side, model in ((found.a, models[0]), (found.b, models[1])):
-        assert side == replay_files(files, decoder, model, ReplayOptions(until_ms=UNTIL_MS)).as_json()
+        assert side == replay_files(files, decoder, model, ReplayOptions(until_ms=until_ms)).as_json()
     assert [(change.account, change.band_a, change.band_b) for change in found.changes] == [
         ("silent", "healthy", "at_risk")
     ]
     assert found.moves == {"healthy > at_risk": 1}
     assert (found.warned_both, found.warned_only_a, found.warned_only_b) == (0, [], ["silent"])
-    later = compare_models(files, decoder, models, ReplayOptions(until_ms=UNTIL_MS + 60 * 86_400_000))
+    later = compare_models(files, decoder, models, ReplayOptions(until_ms=until_ms + 60 * 86_400_000))
     assert later.warned_both == 2
     assert min(later.days_earlier_in_b) > 0
-    swapped = compare_models(files, decoder, models[::-1], ReplayOptions(until_ms=UNTIL_MS + 60 * 86_400_000))
+    swapped = compare_models(files, decoder, models[::-1], ReplayOptions(until_ms=until_ms + 60 * 86_400_000))
     assert swapped.days_earlier_in_b == [-days for days in later.days_earlier_in_b]
 
 
@@ -69,9 +79,9 @@ def test_a_model_does_not_differ_from_itself(log: Path) -> None:
     assert (found["changes"], found["moves"], found["warned"]["only_a"]) == ([], {}, [])
 
 
-def test_the_table_names_the_accounts(log: Path, stern: Path) -> None:
+def test_the_table_names_the_accounts(log: Path, stern: Path, until_ms: int) -> None:
     """For people: both versions, the counts of both sides, and the accounts that move."""
-    arguments = ["model", "diff", "default", str(stern), str(log), "--until", "2025-03-24"]
+    arguments = ["model", "diff", "default", str(stern), str(log), "--until", time_text(until_ms)]
     result = CliRunner().invoke(build_cli(), arguments)
     assert result.exit_code == 0, result.output
     for text in (load_model().version, load_model(stern).version, "bands: at_risk", "healthy > at_risk", "1 silent"):
