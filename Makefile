@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install demo test check fmt bench lock clean
+.PHONY: help install demo test check fmt bench quality lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ fmt: install ## format and mend what the linter can mend
 
 bench: install ## measure throughput, latency, memory and recovery on the embedded broker (under 5 minutes)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+quality: install ## judge the default model on simulated companies: who is warned, who is bothered (ARGS="--json")
+	@$(BIN)/python -m benchmarks.alert_quality $(ARGS)
 
 lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -21,6 +21,7 @@ from benchmarks.deployment import Deployment
 from benchmarks.figures import Figure, as_json, machine, print_table
 from benchmarks.footprint import measure_footprint
 from benchmarks.latency import measure_latency
+from benchmarks.midnight import measure_midnight
 from benchmarks.throughput import make_backlog, make_history, measure_throughput
 from benchmarks.workload import Workload
 from service.adapters.embedded_kafka import EmbeddedKafka
@@ -36,10 +37,25 @@ class Sizes:
     latency_seconds: int
     crossings: int
     footprint_accounts: int
+    midnight_accounts: int
 
 
-FULL = Sizes(accounts=10_000, live_events=600_000, latency_seconds=20, crossings=500, footprint_accounts=100_000)
-QUICK = Sizes(accounts=2_000, live_events=80_000, latency_seconds=5, crossings=100, footprint_accounts=20_000)
+FULL = Sizes(
+    accounts=10_000,
+    live_events=600_000,
+    latency_seconds=20,
+    crossings=500,
+    footprint_accounts=100_000,
+    midnight_accounts=100_000,
+)
+QUICK = Sizes(
+    accounts=2_000,
+    live_events=80_000,
+    latency_seconds=5,
+    crossings=100,
+    footprint_accounts=20_000,
+    midnight_accounts=20_000,
+)
 
 
 def say(text: str) -> None:
@@ -81,6 +97,8 @@ async def measure(home: Path, sizes: Sizes) -> list[Figure]:
     kafka = EmbeddedKafka(home, brokers=1, port=0)
     say("the core by itself ...")
     core = measure_core(time.time_ns() // 1_000_000)
+    say(f"a midnight at which {sizes.midnight_accounts:,} accounts are due ...")
+    midnight = measure_midnight(sizes.midnight_accounts)
     say("starting a broker ...")
     try:
         await asyncio.to_thread(kafka.start)
@@ -93,7 +111,7 @@ async def measure(home: Path, sizes: Sizes) -> list[Figure]:
         )
     finally:
         await asyncio.to_thread(kafka.stop)
-    return [*figures, *footprint, *core]
+    return [*figures, *footprint, *midnight, *core]
 
 
 def main() -> int:

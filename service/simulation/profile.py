@@ -2,6 +2,12 @@
 
 A profile depends on the seed, the account's own index and the length of the simulation, never on how many
 accounts there are. How an account behaves on a given day is in `behaviour`.
+
+The truth about a death is what a vendor would know afterwards. One that dies slowly (60 to 90 days) says that it leaves
+on its day of death, which is its end. One that dies suddenly says nothing: within three days its use falls to 30 %,
+then it is silent, and it is lost when its contract is up for renewal, its end. Renewals fall on any day, so a few of
+these end less than two weeks after their first sign; nobody could have warned of them two weeks ahead, and still they
+count as deaths like all others.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ ARCHETYPE_SHARES: tuple[tuple[Archetype, float], ...] = (
 )
 DECAY_DAYS = (60, 90)
 SUDDEN_DAYS = 3
+YEAR_DAYS = 365
 MEDIAN_MRR_MINOR = 60_000
 HIGH_TOUCH_MRR_MINOR = 150_000
 MAX_USERS = 60
@@ -89,6 +96,14 @@ class Profile:
     death_day: int | None
 
     @property
+    def end_day(self) -> int | None:
+        """The day on which the account is lost: that of a slow death, or the first renewal after a sudden one."""
+        if self.death_day is None or self.archetype == "slowly_dying":
+            return self.death_day
+        years = max(0, -(-(self.death_day - self.renewal_day) // YEAR_DAYS))
+        return self.renewal_day + years * YEAR_DAYS
+
+    @property
     def key_users(self) -> list[str]:
         """The names of the users that the account stands on."""
         return [user.name for user in self.users if user.is_key]
@@ -113,7 +128,7 @@ def draw_profile(seed: int, index: int, days: int) -> Profile:
         tier="high_touch" if mrr_minor >= HIGH_TOUCH_MRR_MINOR else "low_touch",
         mrr_minor=mrr_minor,
         owner=f"{rng.choice(_OWNERS)}@vendor.example",
-        renewal_day=rng.randrange(30, 365),
+        renewal_day=rng.randrange(30, YEAR_DAYS),
         join_day=int(days * rng.uniform(0.05, 0.5)) if joins_late else -rng.randrange(60, 900),
         billing_day=rng.randrange(30),
         users=tuple(_draw_user(rng, account, number, user_count) for number in range(user_count)),

@@ -14,7 +14,7 @@ from schemas.catalogue import INPUTS, InputKind
 from schemas.codec import encode_input
 from service.simulation.account import DAY_MS, Draft, SimulatedAccount
 from service.simulation.behaviour import EPOCH
-from service.simulation.profile import draw_profile
+from service.simulation.profile import Profile, draw_profile
 
 DEFAULT_START_DAY = (date(2025, 1, 1) - EPOCH).days
 SOURCES: dict[InputKind, str] = {
@@ -36,14 +36,26 @@ class TimedLine(NamedTuple):
 
 
 class Simulation:
-    """The stream and the truth behind it; `lines` may be called once."""
+    """The stream and the truth behind it; `lines` may be called once.
 
-    def __init__(self, accounts: int, days: int, seed: int, start_day: int = DEFAULT_START_DAY) -> None:
+    Accounts do not know of each other, so a part of them, from number `first` on, does the same as within the whole.
+    """
+
+    def __init__(
+        self, accounts: int, days: int, seed: int, start_day: int = DEFAULT_START_DAY, *, first: int = 0
+    ) -> None:
         self.days = days
         self.start_day = start_day
+        self._first = first
         self._accounts = [
-            SimulatedAccount(draw_profile(seed, index, days), seed, start_day) for index in range(accounts)
+            SimulatedAccount(draw_profile(seed, index, days), seed, start_day)
+            for index in range(first, first + accounts)
         ]
+
+    @property
+    def profiles(self) -> list[Profile]:
+        """What stays fixed about each account, in order."""
+        return [account.profile for account in self._accounts]
 
     def lines(self) -> Iterator[TimedLine]:
         """Yield every event, ordered by time, then account."""
@@ -59,7 +71,7 @@ class Simulation:
     def _encode(self, draft: Draft) -> TimedLine:
         time_ms, account_index, number, short_type, data = draft
         kind = INPUTS[short_type].kind
-        account = self._accounts[account_index].profile.account
+        account = self._accounts[account_index - self._first].profile.account
         event_id = f"{account}-{time_ms // DAY_MS - self.start_day}-{number}"
         value = encode_input(
             short_type, data, event_id=event_id, source=SOURCES[kind], account=account, time_ms=time_ms
@@ -67,9 +79,8 @@ class Simulation:
         return TimedLine(time_ms, kind, account, value)
 
     def truth(self) -> Iterator[dict[str, Any]]:
-        """Yield what was meant to happen to each account: its archetype and its days of joining and dying."""
-        for account in self._accounts:
-            profile = account.profile
+        """Yield what was meant to happen to each account: its archetype, its days of joining, dying and leaving."""
+        for profile in self.profiles:
             yield {
                 "account": profile.account,
                 "archetype": profile.archetype,
@@ -78,6 +89,7 @@ class Simulation:
                 "first_day": self._date(max(0, profile.join_day)),
                 "decline_day": self._date(profile.decline_day),
                 "death_day": self._date(profile.death_day),
+                "end_day": self._date(profile.end_day),
             }
 
     def _date(self, day: int | None) -> str | None:
