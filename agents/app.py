@@ -112,7 +112,7 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
     async def rescore() -> None:
         await reload.rescore_forever()
 
-    reload = ModelReload(scorer, settings.model, deps.reload_asked)
+    reload = ModelReload(scorer, settings.model, deps.reload_asked, app.committer.flush_urgent)
     for loop in (bring_out_alerts, let_time_pass, report, watch_model, rescore):
         app.task(loop)
     if settings.clock == "event":

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from agents.partition_task import PartitionTask
+from agents.runtime.table import Partition
 from agents.scorer import Scorer
 from service.errors import ConfigError
 from service.model.loader import load_model
@@ -19,19 +21,23 @@ from service.model.loader import load_model
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_SECONDS = 1.0
-RESCORE_INTERVAL_SECONDS = 0.02
-# Accounts scored anew before input gets its turn: a few milliseconds of work.
-RESCORE_SLICE_ACCOUNTS = 50
-# Scores of a partition that may wait for the next commit: it writes them in one go, and alerts wait for it.
-DUE_SCORES_MAX = 200
+# Accounts scored anew and flushed before input and alerts get their turn: a few milliseconds of work.
+RESCORE_SLICE_ACCOUNTS = 25
+PAUSE_SECONDS = 0.01
 
 Stamp = tuple[int, int, int]
+Flush = Callable[[Partition, Iterable[bytes]], Awaitable[None]]
 
 
 class ModelReload:
-    """Watches one model file (None: the packaged model) for a scorer; `asked` is set to have it read anew."""
+    """Watches one model file (None: the packaged model) for a scorer; `asked` is set to have it read anew.
 
-    def __init__(self, scorer: Scorer, path: Path | None, asked: asyncio.Event) -> None:
+    `flush` makes states durable and publishes their scores: slice by slice, so that no commit has many of them to write
+    while alerts wait for it.
+    """
+
+    def __init__(self, scorer: Scorer, path: Path | None, asked: asyncio.Event, flush: Flush) -> None:
+        self._flush = flush
         self._scorer = scorer
         self._path = path
         self._asked = asked
@@ -85,23 +91,24 @@ class ModelReload:
         log.info("model %s is in force, before it %s; accounts to score anew: %d", model.version, before.version, stale)
 
     async def rescore_forever(self) -> None:
-        """Score the stale accounts anew, as fast as their scores get out, for ever."""
+        """Score the stale accounts anew and bring out each slice, for ever."""
         scored = 0
         while True:
             tasks = list(self._scorer.tasks.values())
             for task in tasks:
-                scored += self._rescore(task)
-                await asyncio.sleep(0)
+                scored += await self._rescore(task)
             if scored and not any(task.stale for task in tasks):
                 log.info("accounts scored anew with model %s: %d", self._scorer.model.version, scored)
                 scored = 0
-            await asyncio.sleep(RESCORE_INTERVAL_SECONDS if scored else WATCH_INTERVAL_SECONDS)
+            if not scored:
+                await asyncio.sleep(WATCH_INTERVAL_SECONDS)
 
-    def _rescore(self, task: PartitionTask) -> int:
-        room = DUE_SCORES_MAX - len(task.due_scores)
-        if not task.stale or room <= 0 or self._scorer.tasks.get(task.partition.number) is not task:
-            return 0
-        return task.rescore(min(room, RESCORE_SLICE_ACCOUNTS))
+    async def _rescore(self, task: PartitionTask) -> int:
+        keys = task.rescore(RESCORE_SLICE_ACCOUNTS)
+        if keys:
+            await self._flush(task.partition, keys)
+            await asyncio.sleep(PAUSE_SECONDS)
+        return len(keys)
 
 
 def _log_refusal(refused: ConfigError, version: str) -> None:

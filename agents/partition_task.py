@@ -78,14 +78,14 @@ class PartitionTask:
         self.model = model
         self.stale = list(self.partition.data)
 
-    def rescore(self, most: int) -> int:
-        """Have the model in force score at most `most` of the stale accounts; return how many."""
-        scored = 0
-        while self.stale and scored < most:
+    def rescore(self, most: int) -> list[bytes]:
+        """Have the model in force score at most `most` of the stale accounts; return their keys."""
+        scored: list[bytes] = []
+        while self.stale and len(scored) < most:
             key = self.stale.pop()
             state = self.partition.get(key)
             if state is not None and state.model is not self.model:
-                scored += 1
+                scored.append(key)
                 self._use_model(key, state)
         return scored
 

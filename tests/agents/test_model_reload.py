@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from agents.model_reload import DUE_SCORES_MAX, ModelReload
+from agents.model_reload import RESCORE_SLICE_ACCOUNTS, ModelReload
 from agents.runtime.producer import OutRecord
+from agents.runtime.table import Partition
 from service.model.loader import load_model
-from service.scoring.state import AccountState
 from tests.agents.test_scorer import DAY_MS, START_MS, Bench, alerts_of, busy, login, scores_of
 from tests.scoring.models import DEFAULT, RESTLESS
 
@@ -42,9 +43,9 @@ def test_every_account_is_scored_anew_marked_and_without_alerts() -> None:
     """The new model finds all of them endangered: three marked scores in slices, no alert; the next one has no mark."""
     bench = living()
     bench.scorer.use_model(RESTLESS)
-    assert bench.task.rescore(2) == 2
+    assert len(bench.task.rescore(2)) == 2
     first = bench.flush()
-    assert bench.task.rescore(2) == 1
+    assert len(bench.task.rescore(2)) == 1
     last = bench.flush()
     assert not bench.task.stale
     assert (len(scores_of(first)), len(scores_of(last))) == (2, 1)
@@ -100,7 +101,7 @@ def test_a_crash_in_the_middle_goes_on_with_those_that_are_left() -> None:
     after = Bench(model=RESTLESS)
     after.recover(stored(bench))
     assert {key.decode() for key in after.task.stale} == set(ACCOUNTS) - done
-    assert after.task.rescore(10) == 2
+    assert len(after.task.rescore(10)) == 2
     outputs = after.flush()
     assert set(scores_of(outputs)) == set(ACCOUNTS) - done
     assert all(score.model_changed for score in scores_of(outputs).values())
@@ -151,7 +152,10 @@ def test_going_back_in_the_middle_leaves_untouched_accounts_alone() -> None:
 
 
 def reload(bench: Bench, path: Path) -> None:
-    asyncio.run(ModelReload(bench.scorer, path, asyncio.Event()).reload(asked=True))
+    async def flush(_partition: Partition, _keys: Iterable[bytes]) -> None:
+        raise AssertionError("nothing is scored anew here")
+
+    asyncio.run(ModelReload(bench.scorer, path, asyncio.Event(), flush).reload(asked=True))
 
 
 def test_an_invalid_file_is_refused_with_every_fault_and_the_old_model_stays(
@@ -184,26 +188,28 @@ def test_a_valid_file_is_in_force_and_the_same_one_changes_nothing(tmp_path: Pat
     assert len(bench.task.stale) == len(ACCOUNTS)
 
 
-def test_the_slices_wait_for_scores_to_get_out() -> None:
-    """Without commits no more accounts are scored anew than one commit may write; with them all are."""
+def test_each_slice_is_out_before_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    """While a flush waits for the brokers no further account is scored anew; in the end all are, and that is logged."""
     bench = Bench(model=DEFAULT)
-    for number in range(2 * DUE_SCORES_MAX):
+    for number in range(3 * RESCORE_SLICE_ACCOUNTS):
         bench.apply(login(0, account=f"a{number}"), account=f"a{number}")
     bench.flush()
     bench.scorer.use_model(RESTLESS)
+    slices: list[int] = []
+    caplog.set_level(logging.INFO)
 
-    async def run() -> int:
-        slices = asyncio.ensure_future(ModelReload(bench.scorer, None, asyncio.Event()).rescore_forever())
-        while len(bench.task.due_scores) < DUE_SCORES_MAX:  # noqa: ASYNC110 - nothing tells when
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
-        waiting = len(bench.task.due_scores)
-        while bench.task.stale or bench.task.due_scores:
-            bench.flush()
-            await asyncio.sleep(0.01)
-        slices.cancel()
-        return waiting
+    async def flush(partition: Partition, keys: Iterable[bytes]) -> None:
+        asked = set(keys)
+        await asyncio.sleep(0.01)
+        assert (partition, partition.dirty, bench.task.due_scores) == (bench.partition, asked, asked)
+        slices.append(len(scores_of(bench.flush())))
 
-    assert asyncio.run(run()) == DUE_SCORES_MAX
-    states = [bench.partition.get(key) for key in bench.partition.data]
-    assert all(isinstance(state, AccountState) and state.model is RESTLESS for state in states)
+    async def run() -> None:
+        loop = asyncio.ensure_future(ModelReload(bench.scorer, None, asyncio.Event(), flush).rescore_forever())
+        while "scored anew" not in caplog.text and not loop.done():  # noqa: ASYNC110 - nothing tells when
+            await asyncio.sleep(0.01)
+        loop.cancel()
+
+    asyncio.run(run())
+    assert slices == [RESCORE_SLICE_ACCOUNTS] * 3
+    assert f"accounts scored anew with model {RESTLESS.version}: {3 * RESCORE_SLICE_ACCOUNTS}" in caplog.text

@@ -77,7 +77,7 @@ class ModelDeployment(Deployment):
         self.folder = folder
         self.now_ms = time.time_ns() // 1_000_000
 
-    def start_worker(self, name: str, commit_interval_seconds: float = 0.5) -> TestedProcess:
+    def start_worker(self, name: str) -> TestedProcess:
         """Start a worker with a log of its own."""
         return TestedProcess(
             self.folder / f"{name}.log",
@@ -88,7 +88,6 @@ class ModelDeployment(Deployment):
             VITALS_TOPIC_PREFIX=self.settings.topic_prefix,
             VITALS_SESSION_TIMEOUT_SECONDS="6",
             VITALS_MODEL=str(self.file),
-            VITALS_COMMIT_INTERVAL_SECONDS=str(commit_interval_seconds),
         )
 
     def publish(self, accounts: range, days: range) -> None:
@@ -167,10 +166,10 @@ def test_a_changed_file_scores_every_account_anew_and_a_refused_one_none(deploym
 
 def test_a_kill_in_the_middle_leaves_no_account_behind(deployment: ModelDeployment) -> None:
     """Restarted, the worker scores the accounts that are left; each has one marked score of the new model, whole."""
-    accounts = 3_000
+    accounts = 6_000
     deployment.publish(range(accounts), range(1))
     old = load_model(deployment.file).version
-    with deployment.start_worker("one", commit_interval_seconds=2) as worker:
+    with deployment.start_worker("one") as worker:
         worker.wait_for(READY)
         deployment.wait(worker)
         deployment.wait_versions(old, accounts)
