@@ -53,7 +53,7 @@ def vitals() -> Vitals:
             env={**inherited, "COLUMNS": "200", **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
