@@ -16,7 +16,12 @@ from tests.scoring.logs import DAY, HOUR, T0, Clock
 def fading_account(until_day: int) -> AccountState:
     """Play two logins on every weekday for 60 days, then silence."""
     state, clock = AccountState("acme"), Clock()
-    engine.step(state, clock.update(T0, name="Acme", mrr_minor=99_00, currency="EUR", owner="eve"), T0, MODEL)
+    engine.step(
+        state,
+        clock.update(T0, name="Acme", mrr_minor=99_00, currency="EUR", owner="eve", renewal_ms=T0 + 100 * DAY),
+        T0,
+        MODEL,
+    )
     for day in range(60):
         for _ in range(2 if (T0 // DAY + day) % 7 not in {2, 3} else 0):
             time_ms = T0 + day * DAY + 9 * HOUR
@@ -57,15 +62,15 @@ def test_alert_names_what_changed_since_the_last_band() -> None:
     assert sum(change for change in changes if change is not None) == pytest.approx(alert.score - 100.0)
     trend = next(part for part in alert.factors if part.name == "login_trend")
     assert trend.value_before is None
-    assert trend.sentence.startswith("Logins fell from 44 to 24 in 30 days: -")
+    assert trend.sentence.startswith("Logins fell from 44 to 26 in 30 days: -")
     assert alert.sentence == alert.factors[0].sentence
     assert alert.sentence.endswith(" points")
 
 
 def test_second_alert_compares_with_the_first() -> None:
     """The alert about a band starts from the score that the one before told, also with a rule's alert in between."""
-    first, second = [alert for alert in fading_account(120).unsent if alert.kind != "score_drop"]
-    assert second.kind == "endangered"
+    first, between, second = fading_account(120).unsent
+    assert (between.kind, second.kind) == ("renewal_at_risk", "endangered")
     assert second.previous_score == first.score
     before = {part.name: part.value for part in first.factors}
     assert {part.name: part.value_before for part in second.factors} == before
