@@ -9,7 +9,8 @@ from tests.oracle.alerts import Telling
 from tests.oracle.bands import LEVELS, Band, milliseconds, target_of, worse_of
 from tests.oracle.facts import Facts
 from tests.oracle.model import Document, Scored, holds, profile_of, score
-from tests.oracle.wire import DAY_MS, Wire, day_of, instant, kind_of, stated
+from tests.oracle.recent import RecentIds
+from tests.oracle.wire import DAY_MS, Wire, day_of, instant, kind_of
 
 RING_DAYS = 90
 DAILY_SCORES = 31
@@ -26,7 +27,6 @@ class Counted:
         self.purchases = money.Purchases()
         self.tickets = support.Tickets()
         self.surveys = support.Surveys()
-        self.opinion = support.Opinion()
 
 
 class Oracle:
@@ -37,28 +37,25 @@ class Oracle:
         self.facts = Facts()
         self.counted = Counted()
         self.clock_ms = -1
-        self.seen: list[tuple[str, int]] = []
+        self.today = -1  # stands still while the account is churned
+        self.recent = RecentIds()
         self.applied: dict[int, int] = {}
         self.returned_ms: int | None = None
         self.late = 0
         self.duplicates = 0
-        self._restart()
         self.telling = Telling(account)
+        self._read_today: dict[str, float | None] = {}
+        self._restart()
 
     def _restart(self) -> None:
         self.scored: Scored | None = None
-        self.scored_by: Document | None = None
-        self.model_changed = False
+        self.is_model_new = False
         self.band = Band()
         self.published = "unknown"
         self.rules: set[str] = set()
-        self.daily: dict[int, float] = {}
+        self.daily: dict[int, int] = {}
 
     # -- what the account is told ------------------------------------------------------------------------
-
-    @property
-    def today(self) -> int:
-        return day_of(self.clock_ms)
 
     @property
     def is_churned(self) -> bool:
@@ -70,30 +67,39 @@ class Oracle:
             return
         self.applied[source] = offset
         self.pass_time(max(as_of_ms, instant(event["time"])))
-        if self._is_duplicate(event):
+        if self.recent.is_new(event, self.clock_ms):
+            self._take(event)
+        else:
             self.duplicates += 1
-            return
-        self._take(event)
 
     def pass_time(self, until_ms: int) -> None:
         """Walk to an instant, looking at every midnight and at every end of a wait."""
         while self.clock_ms >= 0 and not self.is_churned:
-            following = min(self._waits(), default=None)
             midnight = (self.today + 1) * DAY_MS
-            following = midnight if following is None else min(following, midnight)
+            following = min([midnight, *self._waits()])
             if following > until_ms:
                 break
             if following == midnight:
                 self._end_day()
-            self.clock_ms = following
+            self._move_clock(following)
             self._evaluate()
-        self.clock_ms = max(self.clock_ms, until_ms)
+        self._move_clock(max(self.clock_ms, until_ms))
 
     def use_model(self, model: Document) -> None:
         """Score by another model from now on."""
+        if self.model is model:
+            return
         self.model = model
-        if self.clock_ms >= 0 and not self.is_churned:
+        self._read_today = {}
+        if self.clock_ms >= 0:
+            self.is_model_new = True
             self._evaluate()
+
+    def _move_clock(self, clock_ms: int) -> None:
+        self.clock_ms = clock_ms
+        if not self.is_churned and day_of(clock_ms) != self.today:
+            self.today = day_of(clock_ms)
+            self._read_today = {}
 
     def _waits(self) -> list[int]:
         ends = []
@@ -103,48 +109,57 @@ class Oracle:
             rule = self.model.get("rules", {}).get(kind, {})
             days = rule.get("cool_down_days", self.model["bands"]["cool_down_days"])
             ends.append(self.telling.sent_ms[kind] + milliseconds(days))
-        override = self.facts.get("override")
+        override = self.facts.override
         if override is not None:
-            ends.append(override[2])
+            ends.append(override[1])
         return [end_ms for end_ms in ends if end_ms > self.clock_ms]
 
     # -- what counts -------------------------------------------------------------------------------------
 
-    def _is_duplicate(self, event: Wire) -> bool:
-        key = f"{event['source']} {event['id']}"
-        if any(name == key and self.clock_ms - seen_ms <= 3_600_000 for name, seen_ms in self.seen):
-            return True
-        self.seen.append((key, self.clock_ms))
-        return False
-
     def _take(self, event: Wire) -> None:
         was_churned = self.is_churned
         self.facts.take(event)
-        if was_churned and not self.is_churned:
-            self.returned_ms = self.facts.since_ms("stage")
-            self.counted = Counted(day_of(self.returned_ms))
-            self._restart()
-            self.telling.start_afresh()
-        self.counted.usage.list_key_users(self.facts.get("key_users") or ())
+        self._read_today = {}
+        if self.is_churned and not was_churned:
+            self._hear_of(event)
         if self.is_churned:
-            return
-        if self._count(event):
             self._evaluate()
+            return
+        if was_churned:
+            self._return()
+        self.counted.usage.list_key_users(self.facts.get("key_users") or ())
+        if kind_of(event) in {"account_updated", "subscription_changed"}:
+            self._hear_of(event)
+            self.counted.revenue.take(event, self.today)
+        if kind_of(event) != "account_updated":
+            if self._is_late(event):
+                self.late += kind_of(event) != "subscription_changed"
+            else:
+                self._hear_of(event)
+                self._count(event)
+        self._evaluate()
 
-    def _count(self, event: Wire) -> bool:
-        kind, time_ms = kind_of(event), instant(event["time"])
-        counted = self.counted
-        if kind in {"account_updated", "subscription_changed"}:
-            counted.revenue.take(event, self.today)
-        if kind == "account_updated":
-            counted.opinion.take(event)
-        elif self._is_late(time_ms):
-            self.late += 1
-            return kind == "subscription_changed"
+    def _return(self) -> None:
+        self.returned_ms = self.facts.since_ms("stage")
+        self.counted = Counted(day_of(self.returned_ms))
+        self._restart()
+        self.telling.start_afresh()
+        self._move_clock(self.clock_ms)
+
+    def _hear_of(self, event: Wire) -> None:
+        time_ms, first = instant(event["time"]), self.counted.first_day
         if self.returned_ms is None or time_ms >= self.returned_ms:
-            counted.first_day = day_of(time_ms) if counted.first_day is None else min(counted.first_day, day_of(time_ms))
+            self.counted.first_day = day_of(time_ms) if first is None else min(first, day_of(time_ms))
+
+    def _is_late(self, event: Wire) -> bool:
+        time_ms = instant(event["time"])
+        is_before_return = self.returned_ms is not None and time_ms < self.returned_ms
+        return self.today - day_of(time_ms) >= RING_DAYS or is_before_return
+
+    def _count(self, event: Wire) -> None:
+        kind, counted = kind_of(event), self.counted
         if kind in usage.EVENTS:
-            counted.usage.count(event, day_of(time_ms), self.model.get("key_features", []))
+            counted.usage.count(event, self.model.get("key_features", []))
         elif kind in money.PAYMENT_EVENTS:
             counted.payments.count(event, self.today)
         elif kind == "purchase":
@@ -153,16 +168,16 @@ class Oracle:
             counted.tickets.count(event, self.today)
         elif kind == "survey_answered":
             counted.surveys.count(event)
-        return True
-
-    def _is_late(self, time_ms: int) -> bool:
-        is_before_return = self.returned_ms is not None and time_ms < self.returned_ms
-        return self.today - day_of(time_ms) >= RING_DAYS or is_before_return
 
     # -- what follows ------------------------------------------------------------------------------------
 
     def signal(self, name: str) -> float | None:
-        """Read a signal from what was counted."""
+        """Read a signal from what was counted; the answer holds for today until something else counts."""
+        if name not in self._read_today:
+            self._read_today[name] = self._read(name)
+        return self._read_today[name]
+
+    def _read(self, name: str) -> float | None:
         counted, today = self.counted, self.today
         if name in usage.SIGNALS:
             return usage.SIGNALS[name](counted.usage, today)
@@ -178,50 +193,51 @@ class Oracle:
             return support.SURVEY_SIGNALS[name](answers) if answers else None
         return _OTHERS[name](self)
 
-    def change_of(self, days: int) -> float | None:
+    def trend(self, days: int) -> float | None:
         """Compare the score with that at the end of the day `days` ago, in hundredths."""
-        now, before = self._rounded(), self.daily.get(self.today - days)
-        return None if now is None or before is None else round(now - before, 2)
+        now, before = self._hundredths(), self.daily.get(self.today - days)
+        return None if now is None or before is None else (now - before) / 100
 
-    def _rounded(self) -> float | None:
-        return None if self.scored is None or self.scored.score is None else round(self.scored.score, 2)
+    def _hundredths(self) -> int | None:
+        return None if self.scored is None or self.scored.score is None else round(self.scored.score * 100)
 
     def _end_day(self) -> None:
-        rounded = self._rounded()
-        if self.scored is not None and rounded is not None and self.scored.coverage >= self.model["min_coverage"]:
-            self.daily[self.today] = rounded
+        score_then = self._hundredths()
+        if self.scored is not None and score_then is not None and self.scored.coverage >= self.model["min_coverage"]:
+            self.daily[self.today] = score_then
         self.daily.pop(self.today - DAILY_SCORES, None)
 
     def _read_for_rules(self, name: str) -> float | None:
         if name == "score":
-            return self._rounded()
+            score_now = self._hundredths()
+            return None if score_now is None else score_now / 100
         if name.startswith("score_change_"):
-            return self.change_of(int(name.removeprefix("score_change_")))
+            return self.trend(int(name.removeprefix("score_change_")))
         if name == "band_level":
             return LEVELS.get(self.published)
         return self.signal(name)
 
     def _evaluate(self) -> None:
-        is_new_model = self.scored_by is not None and self.scored_by is not self.model
-        self.model_changed = is_new_model
-        self.scored_by = self.model
+        is_new_model, self.is_model_new = self.is_model_new, False
+        profile = profile_of(self.model, self.facts.get("tier"), self.facts.get("stage"))
+        self.scored = score(self.model, profile, self.signal)
+        if self.is_churned:
+            return
         if is_new_model:
             self.band.forget()
             self.daily = {}
-        profile = profile_of(self.model, self.facts.get("tier"), self.facts.get("stage"))
-        self.scored = score(self.model, profile, self.signal)
         before = self.published
         cap = self._follow_score()
-        override = self.facts.get("override")
-        is_by_hand = override is not None and self.clock_ms < override[2]
-        self.published = override[0] if is_by_hand else self.band.computed
+        override = self.facts.override
+        is_by_hand = override is not None and self.clock_ms < override[1]
+        self.published = override[0] if override is not None and is_by_hand else self.band.computed
         rules = self.model.get("rules", {})
         self.rules = {name for name, rule in rules.items() if holds(rule, self._read_for_rules)}
         if is_new_model:
             self._take_as_told()
         else:
-            decided_by = None if is_by_hand else cap
-            self.telling.tell(self.model, self.scored, self.published, before, self.rules, decided_by, self.clock_ms)
+            forced = cap if cap is not None and rules[cap]["cap"] == self.published else None
+            self.telling.tell(self.model, self.scored, self.published, before, self.rules, forced, self.clock_ms)
 
     def _follow_score(self) -> str | None:
         """Move the computed band; names the rule whose cap decided the target."""
@@ -232,19 +248,17 @@ class Oracle:
         target = target_of(self.model, self.band.computed, self.scored.score)
         decided_by = None
         for name, rule in self.model.get("rules", {}).items():
-            if rule.get("cap") is not None and holds(rule, self._read_for_rules):
-                if LEVELS[rule["cap"]] > LEVELS[target]:
-                    decided_by = name
-                target = worse_of(target, rule["cap"])
+            if "cap" in rule and LEVELS[rule["cap"]] > LEVELS[target] and holds(rule, self._read_for_rules):
+                target, decided_by = worse_of(target, rule["cap"]), name
         self.band.move(self.model, target, self.clock_ms)
         return decided_by
 
     def _take_as_told(self) -> None:
+        assert self.scored is not None
         if self.published != "unknown":
             self.telling.told = self.published
         self.telling.held = set()
         self.telling.told_rules = set(self.rules)
-        assert self.scored is not None
         self.telling.baseline = self.scored if self.published != "unknown" and self.scored.score is not None else None
 
 
@@ -258,9 +272,14 @@ def _tenure_days(oracle: Oracle) -> float | None:
     return None if first is None else oracle.today - first
 
 
+def _csm_sentiment(oracle: Oracle) -> float | None:
+    word = oracle.facts.csm_sentiment
+    return None if word is None or oracle.today - day_of(oracle.facts.since_ms("csm_sentiment")) >= 90 else word
+
+
 _OTHERS: dict[str, Callable[[Oracle], float | None]] = {
     "mrr_change": lambda oracle: money.mrr_change(oracle.counted.revenue, oracle.today),
-    "csm_sentiment": lambda oracle: support.csm_sentiment(oracle.counted.opinion, oracle.today),
+    "csm_sentiment": _csm_sentiment,
     "key_features_used": lambda oracle: usage.key_features_used(
         oracle.counted.usage, oracle.today, oracle.model.get("key_features", [])
     ),
@@ -271,8 +290,11 @@ _OTHERS: dict[str, Callable[[Oracle], float | None]] = {
     "tenure_days": _tenure_days,
     "onboarding": lambda oracle: float(oracle.facts.get("stage") in {None, "onboarding"}),
 }
-
-
-def key_users_named(event: Wire) -> bool:
-    """Tell whether the event puts a list of key users in force."""
-    return stated(event, "key_users") is not None
+SIGNALS = (
+    *usage.SIGNALS,
+    *money.PAYMENT_SIGNALS,
+    *money.PURCHASE_SIGNALS,
+    *support.TICKET_SIGNALS,
+    *support.SURVEY_SIGNALS,
+    *_OTHERS,
+)

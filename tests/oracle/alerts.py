@@ -14,7 +14,7 @@ UNIT_SEPARATOR = "\x1f"
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert; `points` by factor, empty when there was nothing to compare with."""
+    """One alert; `points` by factor, None when there was nothing to compare with."""
 
     id: str
     seq: int
@@ -27,7 +27,7 @@ class Alert:
     coverage: float
     rule: str | None
     suppressed: int
-    points: dict[str, float]
+    points: dict[str, float] | None
 
 
 def points_of(now: Scored, before: Scored) -> dict[str, float]:
@@ -80,25 +80,20 @@ class Telling:
     def tell(self, model: Document, now: Scored, band: str, before: str, rules: set[str], cap: str | None, t: int) -> None:
         """Send or hold back what is due at an evaluation: the band's alert first, then the rules'."""
         baseline = self.baseline
+        self.told_rules &= rules
         if band == "unknown" or now.score is None:
-            self.held = set()
-            self.told_rules &= rules
+            self.held &= rules
             return
         kind = self.due_band_alert(band)
-        self.held -= {"at_risk", "endangered", "recovered"} - {kind}
+        self.held &= {kind} | rules
         if kind is not None:
-            previous = self.told if kind in self.held else before
+            previous = self.told if before == band else before
             if self._goes_out(kind, milliseconds(model["bands"]["cool_down_days"]), t):
                 self._send(kind, t, band, previous, now, baseline, cap)
                 self.told = band
                 self.baseline = now
         for name, rule in model.get("rules", {}).items():
-            if not rule.get("alert"):
-                continue
-            if name not in rules:
-                self.told_rules.discard(name)
-                self.held.discard(name)
-            elif name not in self.told_rules:
+            if rule.get("alert") and name in rules - self.told_rules:
                 days = rule.get("cool_down_days", model["bands"]["cool_down_days"])
                 if self._goes_out(name, milliseconds(days), t):
                     self._send(name, t, band, before, now, baseline, name)
@@ -122,7 +117,7 @@ class Telling:
         self.seq += 1
         name = UNIT_SEPARATOR.join([self.account, str(self.seq), kind, str(t)])
         comparable = baseline is not None and baseline.profile == now.profile
-        points = points_of(now, baseline) if baseline is not None and comparable else {}
+        points = points_of(now, baseline) if baseline is not None and comparable else None
         previous_score = None if baseline is None else baseline.score
         self.alerts.append(
             Alert(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 Document = dict[str, Any]
@@ -39,11 +40,11 @@ class Scored:
 
 def curve_at(points: list[list[float]], value: float) -> float:
     """Read a curve: straight between its points, flat outside them."""
-    if value <= points[0][0]:
+    if value < points[0][0]:
         return points[0][1]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
-        if value <= x1:
-            return y0 + (y1 - y0) * (value - x0) / (x1 - x0)
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if value < x1:
+            return min(100.0, max(0.0, y0 + (y1 - y0) * ((value - x0) / (x1 - x0))))
     return points[-1][1]
 
 
@@ -70,11 +71,13 @@ def score(model: Document, profile: str | None, read: Reading) -> Scored:
         value = read(factor["signal"])
         if value is not None:
             factors[name] = Output(value, curve_at(change.get("curve", factor["curve"]), value), weight)
-    known = sum(part.weight for part in factors.values())
     if not factors:
         return Scored(profile, factors, None, 0.0)
-    points = sum(part.weight * part.output for part in factors.values())
-    return Scored(profile, factors, points / known, known / total)
+    known = points = 0.0
+    for part in factors.values():  # in the order of the file; sum() would round in another way
+        known += part.weight
+        points += part.weight * part.output
+    return Scored(profile, factors, min(100.0, points / known), known / total)
 
 
 def _is_true(condition: Document, read: Reading) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.oracle.usage import usual_gap
 from tests.oracle.wire import Wire, day_of, instant, kind_of, stated
@@ -43,8 +44,8 @@ class Invoice:
 
     @property
     def began_ms(self) -> int:
-        """Since when it is open."""
-        return min([self.since_ms] * self.is_overdue + [self.failed_ms] * self.is_failing)
+        """Since when it is open: overdue since, else its latest failure."""
+        return self.since_ms if self.is_overdue else self.failed_ms
 
 
 class Payments:
@@ -53,7 +54,7 @@ class Payments:
     def __init__(self) -> None:
         self.any = False
         self.failures: Counter[int] = Counter()
-        self.invoices: dict[str | None, Invoice] = {}
+        self.invoices: dict[str, Invoice] = {}
 
     def count(self, event: Wire, today: int) -> None:
         """Count one payment event that arrives on day `today`."""
@@ -62,7 +63,7 @@ class Payments:
         if kind == "subscription_changed":
             return
         self.forget(today)
-        invoice = self.invoices.setdefault(stated(event, "invoice"), Invoice())
+        invoice = self.invoices.setdefault(stated(event, "invoice") or "", Invoice())
         if kind == "invoice_paid":
             invoice.paid_ms = max(invoice.paid_ms, time_ms)
         elif kind == "payment_failed":
@@ -85,11 +86,9 @@ class Payments:
                 del self.invoices[number]
 
     def _drop_one(self) -> None:
-        settled = {number: invoice.news_ms for number, invoice in self.invoices.items() if invoice.is_settled}
-        if settled:
-            del self.invoices[min(settled, key=lambda number: settled[number])]
-        else:
-            del self.invoices[max(self.invoices, key=lambda number: self.invoices[number].began_ms)]
+        settled = [(one.news_ms, number) for number, one in self.invoices.items() if one.is_settled]
+        opened = [(-one.began_ms, number) for number, one in self.invoices.items() if not one.is_settled]
+        del self.invoices[min(settled or opened)[1]]
 
 
 def _failed_payments(payments: Payments, today: int) -> float | None:
@@ -140,7 +139,7 @@ class Revenue:
             del self.facts[old]
         while len(self.facts) > MRR_FACTS_MAX:
             times = sorted(self.facts)
-            repeats = [now for before, now in zip(times, times[1:], strict=False) if self.facts[before] == self.facts[now]]
+            repeats = [now for before, now in pairwise(times) if self.facts[before] == self.facts[now]]
             del self.facts[min(repeats, default=times[0])]
 
 

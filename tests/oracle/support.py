@@ -1,9 +1,10 @@
-"""Tickets, surveys and the opinion of the customer success manager."""
+"""Tickets and surveys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import fsum
 
 from tests.oracle.wire import DAY_MS, Wire, day_of, instant, kind_of, stated
 
@@ -93,8 +94,8 @@ class Tickets:
             if (ticket.solved_ms is not None or ticket.is_update_only) and today - day_of(ticket.news_ms) >= 90:
                 del self.kept[name]
 
-    def _need(self, name: str) -> tuple[bool, int]:
-        return self.kept[name].solved_ms is None, self.kept[name].news_ms
+    def _need(self, name: str) -> tuple[bool, int, str]:
+        return self.kept[name].solved_ms is None, self.kept[name].news_ms, name
 
     @property
     def open(self) -> list[Ticket]:
@@ -128,13 +129,13 @@ def _solve_days(tickets: Tickets, today: int) -> float | None:
         for ticket in tickets.kept.values()
         if ticket.solved_ms is not None and ticket.has_opening and today - day_of(ticket.solved_ms) < 90
     ]
-    return sum(took) / len(took) if took else None
+    return fsum(took) / len(took) if took else None
 
 
 def _ticket_sentiment(tickets: Tickets, today: int) -> float | None:
     said = [ticket.sentiment for ticket in tickets.kept.values()]
     moods = [one[1] for one in said if one is not None and today - day_of(one[0]) < 30]
-    return sum(moods) / len(moods) if moods else None
+    return fsum(moods) / len(moods) if moods else None
 
 
 TICKET_SIGNALS: dict[str, Callable[[Tickets, int], float | None]] = {
@@ -156,6 +157,10 @@ class Answer:
     percent: float
     kind: str
 
+    def news(self) -> tuple[int, float, str]:
+        """Order answers and versions of them: the latest counts, of one instant the worse."""
+        return self.time_ms, -self.percent, self.kind
+
     @property
     def is_negative(self) -> bool:
         return self.percent <= 60 if self.kind == "nps" else self.percent < 50
@@ -175,15 +180,13 @@ class Surveys:
         percent = 100 * (stated(event, "score") - low) / (high - low)
         new = Answer(instant(event["time"]), percent, stated(event, "kind"))
         versions = [new, self.answers.get(stated(event, "response"), new)]
-        latest_ms = max(version.time_ms for version in versions)
-        self.answers[stated(event, "response")] = min(
-            (version for version in versions if version.time_ms == latest_ms), key=lambda version: version.percent
-        )
+        self.answers[stated(event, "response")] = max(versions, key=Answer.news)
 
     def of_last_90(self, today: int) -> list[Answer]:
         """List the answers that count."""
-        recent = [answer for answer in self.answers.values() if today - day_of(answer.time_ms) < 90]
-        return sorted(recent, key=lambda answer: (answer.time_ms, -answer.percent))[-SURVEYS_MAX:]
+        recent = {name: answer for name, answer in self.answers.items() if today - day_of(answer.time_ms) < 90}
+        kept = sorted(recent, key=lambda name: (recent[name].time_ms, name))[-SURVEYS_MAX:]
+        return sorted((recent[name] for name in kept), key=Answer.news)
 
 
 def _latest_survey(answers: list[Answer]) -> float | None:
@@ -191,7 +194,7 @@ def _latest_survey(answers: list[Answer]) -> float | None:
 
 
 def _survey_mean(answers: list[Answer]) -> float | None:
-    return sum(answer.percent for answer in answers) / len(answers)
+    return fsum(answer.percent for answer in answers) / len(answers)
 
 
 def _negative_surveys(answers: list[Answer]) -> float | None:
@@ -204,21 +207,3 @@ SURVEY_SIGNALS: dict[str, Callable[[list[Answer]], float | None]] = {
     "negative_surveys": _negative_surveys,
 }
 
-
-class Opinion:
-    """What the customer success manager said."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[int, float]] = []
-
-    def take(self, event: Wire) -> None:
-        """Take the opinion that the event states."""
-        if stated(event, "csm_sentiment") is not None:
-            self.said.append((instant(event["time"]), -stated(event, "csm_sentiment")))
-
-
-def csm_sentiment(opinion: Opinion, today: int) -> float | None:
-    """Give the latest word, of one instant the worse, unless it is 90 days old."""
-    if not opinion.said or today - day_of(max(opinion.said)[0]) >= 90:
-        return None
-    return -max(opinion.said)[1]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from zlib import crc32
 
-from tests.oracle.wire import Wire, kind_of, stated
+from tests.oracle.wire import Wire, day_of, instant, kind_of, stated
 
 USERS_MAX = 64
 KEY_USERS_MAX = 8
@@ -30,9 +30,9 @@ class Usage:
         listed = list(names)[:KEY_USERS_MAX]
         self.key_users = {name: self.key_users.get(name, Counter()) for name in listed}
 
-    def count(self, event: Wire, day: int, key_features: Iterable[str]) -> None:
+    def count(self, event: Wire, key_features: Iterable[str]) -> None:
         """Count one usage event in its own day."""
-        user = stated(event, "user")
+        day, user = day_of(instant(event["time"])), stated(event, "user")
         self.active.add(day)
         self._see(crc32(user.encode()), day)
         if kind_of(event) == "login":
@@ -42,8 +42,10 @@ class Usage:
         elif kind_of(event) == "feature_used":
             self.any_feature = True
             feature = stated(event, "feature")
-            if feature in key_features:
-                self.features[feature] = max(day, self.features.get(feature, day))
+            if feature in key_features and day > self.features.get(feature, -1):
+                # A model that names other features makes the account forget the old ones, at its next use of a new one.
+                self.features = {name: last for name, last in self.features.items() if name in key_features}
+                self.features[feature] = day
 
     def _see(self, user: int, day: int) -> None:
         self.users[user] = max(day, self.users.get(user, day))
