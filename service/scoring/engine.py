@@ -20,6 +20,7 @@ from service.scoring.evaluation import ABSENT, evaluate, timers_due_ms
 from service.scoring.events import AccountUpdate, Event, Payment
 from service.scoring.model import Model, Plan, Reading
 from service.scoring.recent_ids import remember
+from service.scoring.records import NEVER
 from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, record, relist_facts
 from service.scoring.signal import NO_DAY
 from service.scoring.state import DAY_MS, RING_DAYS, AccountState, keep_daily_scores, roll_days
@@ -230,7 +231,7 @@ def _load(state: AccountState, model: Model) -> int:
     plan = model.plan_for(state.attributes)
     _load_plan(state, plan)
     mark, state.model_mark = state.model_mark, model.fingerprint
-    if mark in {model.fingerprint, b""}:  # without a mark nothing was scored yet
+    if mark in {model.fingerprint, b""} or state.first_seen_day == NEVER:  # nothing was scored yet
         return 0
     effects = evaluate(state, plan, is_changed=True, is_new_model=True)
     if not state.is_churned:
@@ -239,8 +240,8 @@ def _load(state: AccountState, model: Model) -> int:
 
 
 def _is_unscored(state: AccountState) -> bool:
-    """Tell whether the outputs known when the account was loaded (its stage alone is one) still make no score."""
-    return state.score is None and any(output >= 0.0 for output in state.outputs)
+    """Tell whether something counts, but the outputs known from the start (an unknown stage is one) make no score yet."""
+    return state.score is None and state.first_seen_day != NEVER and any(output >= 0.0 for output in state.outputs)
 
 
 def _load_plan(state: AccountState, plan: Plan) -> bool:

@@ -91,9 +91,8 @@ class Oracle:
             return
         self.model = model
         self._read_today = {}
-        if self.clock_ms >= 0:
-            self.is_model_new = True
-            self._evaluate()
+        self.is_model_new = self.counted.first_day is not None
+        self._evaluate()
 
     def _move_clock(self, clock_ms: int) -> None:
         self.clock_ms = clock_ms
@@ -218,6 +217,8 @@ class Oracle:
         return self.signal(name)
 
     def _evaluate(self) -> None:
+        if self.counted.first_day is None:
+            return  # nothing counts yet
         is_new_model, self.is_model_new = self.is_model_new, False
         profile = profile_of(self.model, self.facts.get("tier"), self.facts.get("stage"))
         self.scored = score(self.model, profile, self.signal)

@@ -35,7 +35,7 @@ class Play:
             self.pair.apply(self.last, self.now_ms)
         elif step.action == "redeliver" and self.last is not None:
             self.pair.redeliver(self.last)
-        elif step.action == "model":
+        elif step.action == "model" and self.last is not None:
             self.model = 1 - self.model
             self.pair.use_model(self.case.models[self.model])
         elif step.action == "stop" and self.last is not None:
