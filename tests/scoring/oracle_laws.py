@@ -55,7 +55,7 @@ class Play:
 
     def _tell(self, step: Step, time_ms: int, in_burst: int = 0) -> None:
         self.number += 1
-        self.last = wire_event(step.drawn, self.number, time_ms, in_burst)
+        self.last = wire_event(step.drawn[in_burst % len(step.drawn)], self.number, time_ms, in_burst)
         self.pair.apply(self.last, 0 if step.action == "burst" else self.now_ms)
 
 
