@@ -77,7 +77,9 @@ class Telling:
             return "recovered"
         return None
 
-    def tell(self, model: Document, now: Scored, band: str, before: str, rules: set[str], cap: str | None, t: int) -> None:
+    def tell(
+        self, model: Document, now: Scored, band: str, before: str, rules: set[str], cap: str | None, t: int
+    ) -> None:
         """Send or hold back what is due at an evaluation: the band's alert first, then the rules'."""
         baseline = self.baseline
         self.told_rules &= rules

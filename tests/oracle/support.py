@@ -206,4 +206,3 @@ SURVEY_SIGNALS: dict[str, Callable[[list[Answer]], float | None]] = {
     "survey_mean": _survey_mean,
     "negative_surveys": _negative_surveys,
 }
-

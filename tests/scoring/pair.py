@@ -20,7 +20,6 @@ from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState, score_before
 from service.scoring.views import Alert
 from tests.oracle import Oracle, alerts
-from tests.oracle.account import SIGNALS as ORACLE_SIGNALS
 from tests.scoring.logs import DAY
 
 SOURCE = 0

@@ -62,9 +62,7 @@ def _with(kind: str, required: dict[str, st.SearchStrategy[Any]], **optional: An
 
 _login = _with("login", {"user": st.one_of(_user, _many)})
 _session = _with("session", {"user": _user, "duration_seconds": st.just(60)})
-_feature = _with(
-    "feature_used", {"user": _user, "feature": st.sampled_from(["reports", "export", "something else"])}
-)
+_feature = _with("feature_used", {"user": _user, "feature": st.sampled_from(["reports", "export", "something else"])})
 _stage = _with("account_updated", {"stage": st.sampled_from(["onboarding", "active", "renewal", "churned"])})
 _tier = _with("account_updated", {"tier": st.sampled_from(["high_touch", "low_touch"])})
 _key_users = _with(
@@ -72,7 +70,9 @@ _key_users = _with(
     {"key_users": st.sampled_from([[], ["ann"], ["ann", "bob"], ["bob", "cy"], [f"u{n}" for n in range(12)]])},
 )
 _csm = _with("account_updated", {"csm_sentiment": st.sampled_from([-1, -0.25, 0, 0.5, 1])})
-_mrr = _with("account_updated", {"mrr_minor": st.sampled_from([0, 100, 250]), "currency": st.sampled_from(["EUR", "USD"])})
+_mrr = _with(
+    "account_updated", {"mrr_minor": st.sampled_from([0, 100, 250]), "currency": st.sampled_from(["EUR", "USD"])}
+)
 _renewal = st.sampled_from([-DAY, 30 * DAY, 61 * DAY, 200 * DAY]).map(
     lambda after_ms: Drawn("account_updated", {}, {"renewal": after_ms})
 )
@@ -101,7 +101,9 @@ _subscription = _with(
 )
 _purchase = st.one_of(
     _with("purchase", {}),
-    _with("purchase", {"amount_minor": st.sampled_from([0, 500, 900]), "currency": st.sampled_from(["EUR", "EUR", "USD"])}),
+    _with(
+        "purchase", {"amount_minor": st.sampled_from([0, 500, 900]), "currency": st.sampled_from(["EUR", "EUR", "USD"])}
+    ),
 )
 _ticket_facts = {
     "severity": st.sampled_from(["low", "normal", "high", "urgent"]),
@@ -114,7 +116,9 @@ _tickets = st.one_of(
 )
 _response = st.sampled_from(["r1", "r2", "r{n}"])
 _surveys = st.one_of(
-    _with("survey_answered", {"kind": st.just("nps"), "response": _response, "score": st.sampled_from([0, 3, 6, 7, 10])}),
+    _with(
+        "survey_answered", {"kind": st.just("nps"), "response": _response, "score": st.sampled_from([0, 3, 6, 7, 10])}
+    ),
     _with(
         "survey_answered",
         {
@@ -161,8 +165,12 @@ THEMES = {
             "ticket_sentiment",
         ),
     ),
-    "surveys": Theme(st.one_of(_surveys, _surveys, _csm), ("latest_survey", "survey_mean", "negative_surveys", "csm_sentiment")),
-    "account": Theme(st.one_of(_facts, _mrr), ("renewal_days", "tenure_days", "onboarding", "csm_sentiment", "mrr_change")),
+    "surveys": Theme(
+        st.one_of(_surveys, _surveys, _csm), ("latest_survey", "survey_mean", "negative_surveys", "csm_sentiment")
+    ),
+    "account": Theme(
+        st.one_of(_facts, _mrr), ("renewal_days", "tenure_days", "onboarding", "csm_sentiment", "mrr_change")
+    ),
 }
 
 # -- models ----------------------------------------------------------------------------------------------
@@ -208,7 +216,9 @@ def _rule(draw: st.DrawFn, names: tuple[str, ...]) -> Document:
 
 @st.composite
 def _bands(draw: st.DrawFn) -> Document:
-    low, high, leave_low, leave_high = sorted(draw(st.lists(st.sampled_from(EDGES), min_size=4, max_size=4, unique=True)))
+    low, high, leave_low, leave_high = sorted(
+        draw(st.lists(st.sampled_from(EDGES), min_size=4, max_size=4, unique=True))
+    )
     if draw(st.booleans()):
         high, leave_low = leave_low, high
     return {
@@ -246,7 +256,9 @@ def documents(draw: st.DrawFn, names: tuple[str, ...]) -> Document:
         change: Document = {"weight": draw(st.sampled_from([0, 3]))} if len(factors) > 1 else {"weight": 3}
         if draw(st.booleans()):
             change["curve"] = draw(_curve())
-        when = draw(st.sampled_from([{"tier": "high_touch"}, {"stage": "active"}, {"stage": "onboarding", "tier": "low_touch"}]))
+        when = draw(
+            st.sampled_from([{"tier": "high_touch"}, {"stage": "active"}, {"stage": "onboarding", "tier": "low_touch"}])
+        )
         document["profiles"] = {"p": {"when": when, "factors": {"f0": change}}}
     return document
 
@@ -254,7 +266,25 @@ def documents(draw: st.DrawFn, names: tuple[str, ...]) -> Document:
 # -- steps -----------------------------------------------------------------------------------------------
 
 _GAPS = st.sampled_from(
-    [0, 0, 0, 1, HOUR - 1, HOUR, 7 * HOUR, DAY - 1, DAY, DAY, 2 * DAY, 5 * DAY, 17 * DAY, 29 * DAY, 30 * DAY, 31 * DAY, 60 * DAY]
+    [
+        0,
+        0,
+        0,
+        1,
+        HOUR - 1,
+        HOUR,
+        7 * HOUR,
+        DAY - 1,
+        DAY,
+        DAY,
+        2 * DAY,
+        5 * DAY,
+        17 * DAY,
+        29 * DAY,
+        30 * DAY,
+        31 * DAY,
+        60 * DAY,
+    ]
 )
 _LONG_GAPS = st.sampled_from([90 * DAY, 180 * DAY, 366 * DAY, 800 * DAY])
 _SNAPS = st.sampled_from(["keep", "keep", "midnight", "before midnight"])
