@@ -170,7 +170,7 @@ def _freeze(state: AccountState, model: Model) -> int:
     before = (state.plan, state.outputs)
     _load_plan(state, model.plan_for(state.attributes))
     state.next_due_ms = None
-    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs))
+    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs) or _is_unscored(state))
 
 
 def _start_afresh(state: AccountState, event: AccountUpdate) -> None:

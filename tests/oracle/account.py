@@ -118,7 +118,7 @@ class Oracle:
     def _take(self, event: Wire) -> None:
         was_churned = self.is_churned
         self.facts.take(event)
-        self._read_today = {}
+        self._forget_readings(event)
         if self.is_churned and not was_churned:
             self._hear_of(event)
         if self.is_churned:
@@ -138,9 +138,16 @@ class Oracle:
                 self._count(event)
         self._evaluate()
 
+    def _forget_readings(self, event: Wire) -> None:
+        is_usage = kind_of(event) in usage.EVENTS  # which changes no signal of money or support
+        kept = {*money.PAYMENT_SIGNALS, *money.PURCHASE_SIGNALS, *support.TICKET_SIGNALS, *support.SURVEY_SIGNALS}
+        readings = self._read_today.items()
+        self._read_today = {name: value for name, value in readings if is_usage and name in kept}
+
     def _return(self) -> None:
         self.returned_ms = self.facts.since_ms("stage")
         self.counted = Counted(day_of(self.returned_ms))
+        self._read_today = {}
         self._restart()
         self.telling.start_afresh()
         self._move_clock(self.clock_ms)
