@@ -20,6 +20,7 @@ from service.scoring.evaluation import ABSENT, evaluate, timers_due_ms
 from service.scoring.events import AccountUpdate, Event, Payment
 from service.scoring.model import Model, Plan, Reading
 from service.scoring.recent_ids import remember
+from service.scoring.records import NEVER
 from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, record, relist_facts
 from service.scoring.signal import NO_DAY
 from service.scoring.state import DAY_MS, RING_DAYS, AccountState, keep_daily_scores, roll_days
@@ -63,7 +64,7 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
     plan: Plan = state.plan
     touched = record(state, event, plan.key_features)
     readings = plan.readers(touched & ALL_SIGNAL_PARTS)
-    if readings and _compute(state, readings):
+    if (readings and _compute(state, readings)) or _is_unscored(state):
         effects |= evaluate(state, plan, is_changed=True)
         _set_next_due(state, plan)
     else:
@@ -119,13 +120,14 @@ def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
     if state.model is not model:
         effects |= _load(state, model)
     state.revision += 1
+    timer_ms = timers_due_ms(state, state.plan)  # before the clock moves: an override that ends now is in force still
     _move_clock(state, as_of_ms)
     if state.is_churned:
         return effects
     plan: Plan = state.plan
     day, dues = state.day, state.dues
     is_changed = _compute(state, [plan.numbered[i] for i, due_day in enumerate(dues) if due_day <= day])
-    timer_ms = timers_due_ms(state, plan)
+    is_changed |= _is_unscored(state)
     if is_changed or plan.score_days or (timer_ms is not None and timer_ms <= state.clock_ms):
         effects |= evaluate(state, plan, is_changed=is_changed)
     _set_next_due(state, plan)
@@ -147,7 +149,7 @@ def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> in
             is_changed = _load_plan(state, plan)
         else:
             is_changed = _compute(state, plan.readers(touched & ALL_SIGNAL_PARTS))
-        effects |= evaluate(state, plan, is_changed=is_changed or was_churned)
+        effects |= evaluate(state, plan, is_changed=is_changed or was_churned or _is_unscored(state))
         _set_next_due(state, plan)
     if touched & PART_ATTRIBUTES and not effects & SCORED:
         effects |= SCORED
@@ -168,7 +170,7 @@ def _freeze(state: AccountState, model: Model) -> int:
     before = (state.plan, state.outputs)
     _load_plan(state, model.plan_for(state.attributes))
     state.next_due_ms = None
-    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs))
+    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs) or _is_unscored(state))
 
 
 def _start_afresh(state: AccountState, event: AccountUpdate) -> None:
@@ -203,11 +205,11 @@ def _come_due_sooner(state: AccountState, readings: Iterable[tuple[int, Reading]
 def _set_next_due(state: AccountState, plan: Plan) -> None:
     """Come due at the first midnight that can change a signal, or sooner when a dwell, cool-down or override ends."""
     day = min(state.dues, default=NO_DAY)
-    if plan.score_days and state.scores is not None and day > state.day + 1 and _scores_move(state, plan.score_days):
+    if plan.score_days and day > state.day + 1 and _scores_move(state, plan.score_days):
         day = state.day + 1
     due_ms = None if day == NO_DAY else day * DAY_MS
     timer_ms = timers_due_ms(state, plan)
-    if timer_ms is not None and state.clock_ms < timer_ms and (due_ms is None or timer_ms < due_ms):
+    if timer_ms is not None and (due_ms is None or timer_ms < due_ms):
         due_ms = timer_ms
     state.next_due_ms = due_ms
 
@@ -215,8 +217,10 @@ def _set_next_due(state: AccountState, plan: Plan) -> None:
 def _scores_move(state: AccountState, days: int) -> bool:
     """Tell whether the scores of the last days differ from the present one, so that a change ages by a day."""
     scores = state.scores
-    if scores is None or state.score is None:
+    if state.score is None:
         return False
+    if scores is None:  # the first day with a band has not ended: from then on there is something to compare with
+        return state.coverage >= state.model.min_coverage
     now = round(state.score * 100)
     return any(scores[(state.day - age) % len(scores)] != now for age in range(1, days + 1))
 
@@ -227,12 +231,17 @@ def _load(state: AccountState, model: Model) -> int:
     plan = model.plan_for(state.attributes)
     _load_plan(state, plan)
     mark, state.model_mark = state.model_mark, model.fingerprint
-    if mark in {model.fingerprint, b""}:  # without a mark nothing was scored yet
+    if mark in {model.fingerprint, b""} or state.first_seen_day == NEVER:  # nothing was scored yet
         return 0
     effects = evaluate(state, plan, is_changed=True, is_new_model=True)
     if not state.is_churned:
         _set_next_due(state, plan)
     return CHANGED | effects
+
+
+def _is_unscored(state: AccountState) -> bool:
+    """Tell whether something counts, but the outputs known from the start (an unknown stage is one) make no score yet."""
+    return state.score is None and state.first_seen_day != NEVER and any(output >= 0.0 for output in state.outputs)
 
 
 def _load_plan(state: AccountState, plan: Plan) -> bool:

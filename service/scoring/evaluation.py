@@ -14,7 +14,7 @@ from service.scoring.effects import ALERTED, SCORED
 from service.scoring.model import CHANGE_DAYS, OUTPUT_MAX, Plan, Rule
 from service.scoring.records import NEVER
 from service.scoring.state import AccountState, score_before
-from service.scoring.telling import cool_down_end_ms, take_as_told, tell
+from service.scoring.telling import cool_down_ends_ms, take_as_told, tell
 
 ABSENT: Final = -1.0  # the output of a factor without data; real outputs are 0..100
 
@@ -74,19 +74,18 @@ def _move(state: AccountState, plan: Plan, truths: int) -> Rule | None:
 
 
 def timers_due_ms(state: AccountState, plan: Plan) -> int | None:
-    """Give the earliest end of a dwell, an override or the cool-down of an alert that is held back."""
+    """Give the earliest end, after the clock, of a dwell, an override or the cool-down of an alert held back."""
     ends = []
     if state.better_since_ms != NEVER:
         ends.append(state.better_since_ms + plan.model.bands.dwell_ms)
     if state.rules:
-        end_ms = cool_down_end_ms(state, plan)
-        if end_ms is not None:
-            ends.append(end_ms)
+        ends += cool_down_ends_ms(state, plan)
     if state.attributes is not None and state.attributes.override is not None:
         override = override_in_force(state)
         if override is not None:
             ends.append(override.until_ms)
-    return min(ends, default=None)
+    # An end that is past waits for something else: a cool-down for a band that is known.
+    return min((end_ms for end_ms in ends if end_ms > state.clock_ms), default=None)
 
 
 def score_outputs(outputs: array[float], plan: Plan) -> tuple[float | None, float]:

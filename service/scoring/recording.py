@@ -245,9 +245,10 @@ def _record_survey(state: AccountState, event: Survey) -> int:
     span = event.scale_max - event.scale_min
     percent = min(100.0, max(0.0, 100.0 * (event.score - event.scale_min) / span))
     known = more.surveys.get(event.response)
-    if known is not None and (known.time_ms, -known.percent) >= (event.time_ms, -percent):
+    answer = SurveyAnswer(event.time_ms, percent, event.kind)
+    if known is not None and known.news >= answer.news:
         return 0
-    surveys = {**more.surveys, event.response: SurveyAnswer(event.time_ms, percent, event.kind)}
+    surveys = {**more.surveys, event.response: answer}
     if len(surveys) > MAX_SURVEYS:
         del surveys[min(surveys, key=lambda name: (surveys[name].time_ms, name))]
     more.surveys = surveys
@@ -269,7 +270,8 @@ def _record_account(state: AccountState, event: AccountUpdate) -> int:
         touched |= PART_FACTS
     if "currency" in changed:
         touched |= PART_PURCHASES
-    return touched | (PART_FACTS if changed & {"csm_sentiment", "renewal_ms", "stage"} else 0)
+    is_said = event.csm_sentiment is not None  # the same word again counts for another 90 days
+    return touched | (PART_FACTS if is_said or changed & {"renewal_ms", "stage"} else 0)
 
 
 def relist_facts(state: AccountState, event: AccountUpdate) -> None:

@@ -152,6 +152,11 @@ class SurveyAnswer(NamedTuple):
     percent: float
     kind: str
 
+    @property
+    def news(self) -> tuple[int, float, str]:
+        """Order versions and answers: the latest counts, of one instant the worse (NPS judges hardest)."""
+        return self.time_ms, -self.percent, self.kind
+
 
 class Override(NamedTuple):
     """A band set by hand until an instant; of two of one instant, the worse band counts."""
@@ -186,6 +191,7 @@ class Attributes:
     # What signals read: a churned account is frozen, so these are not taken given with or after the churn.
     JUDGED: Final = frozenset(("renewal_ms", "key_users", "csm_sentiment", "override"))
     PUBLISHED: Final = frozenset(("name", "tier", "mrr_minor", "currency", "owner", "stage"))
+    WORSE_IS_LESS: Final = frozenset(("csm_sentiment",))  # of two of one instant, the worse counts
     SHARED: Final = frozenset(("tier", "currency", "owner", "stage"))  # few values, many accounts: interned
 
     __slots__ = (*FIELDS, "times")
@@ -212,7 +218,7 @@ class Attributes:
         index = self.FIELDS.index(field)
         known_ms = self.times[index]
         known = getattr(self, field)
-        if time_ms < known_ms or (time_ms == known_ms and value <= known):
+        if time_ms < known_ms or (time_ms == known_ms and (value <= known) != (field in self.WORSE_IS_LESS)):
             return False
         self.times[index] = time_ms
         setattr(self, field, intern(value) if field in self.SHARED else value)

@@ -175,7 +175,7 @@ def _latest_answer(state: AccountState) -> SurveyAnswer | None:
     """Give the answer with the latest time; of one instant, the worst."""
     if state.more is None or not state.more.surveys:
         return None
-    return max(state.more.surveys.values(), key=lambda answer: (answer.time_ms, -answer.percent))
+    return max(state.more.surveys.values(), key=lambda answer: answer.news)
 
 
 def latest_survey(state: AccountState) -> float | None:

