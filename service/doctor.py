@@ -1,7 +1,7 @@
 """Judges a deployment: every finding is OK, WARN or FAIL, and says what to do about it.
 
-The judgements are functions of facts; `examine_cluster` gathers those of the cluster and lets no failing check hide the
-others.
+The judgements are functions of facts; `examine_cluster` gathers those of the cluster. A check that fails hides no other
+that can still be made.
 """
 
 from __future__ import annotations
@@ -63,15 +63,16 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
         return
     for finding in judge_brokers(brokers):
         yield finding
-    topics: list[TopicFacts] = []
     try:
         plans = await plan_topics(bootstrap, names)
         topics = await read_topics(bootstrap, names.worker_topics())
     except VitalsError as error:
-        yield Finding("topics", "FAIL", str(error))
-    else:
-        for finding in (*judge_plans(plans), *judge_replication(topics, len(brokers)), *judge_topics(topics, names)):
-            yield finding
+        yield Finding(
+            "topics", "FAIL", str(error), "mend the brokers first: topics, clocks and workers were not looked at"
+        )
+        return
+    for finding in (*judge_plans(plans), *judge_replication(topics, len(brokers)), *judge_topics(topics, names)):
+        yield finding
     inputs = [topic for topic in topics if topic.name in {*names.inputs, names.rekeyed}]
     for check, findings in (
         ("clock", _clock(bootstrap, names, topics)),
@@ -81,7 +82,7 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
             for finding in await findings:
                 yield finding
         except VitalsError as error:
-            yield Finding(check, "FAIL", str(error))
+            yield Finding(check, "FAIL", str(error), "look into the brokers' logs")
 
 
 async def _clock(bootstrap: str, names: TopicNames, topics: list[TopicFacts]) -> list[Finding]:
@@ -247,14 +248,16 @@ def _replicas(topic: TopicFacts, brokers: int) -> Finding | None:
 
 
 def _in_sync(topic: TopicFacts) -> Finding | None:
+    away = f"start broker {_some(map(str, topic.away))}" if topic.away else ""
     if topic.leaderless:
-        return Finding("", "FAIL", f"{topic.leaderless} partitions without a leader", "start the brokers that are away")
+        cure = away or "see the brokers' logs"
+        return Finding("", "FAIL", f"{topic.leaderless} partitions without a leader", cure)
     if topic.in_sync < topic.min_in_sync:
         message = f"{topic.in_sync} in sync, {topic.min_in_sync} needed: writes are refused"
-        return Finding("", "FAIL", message, "start the brokers that are away")
+        return Finding("", "FAIL", message, away or "see the brokers' logs")
     if topic.in_sync < topic.replicas:
         message = f"{topic.in_sync} of {topic.replicas} in sync"
-        return Finding("", "WARN", message, "start the brokers that are away, or wait until they caught up")
+        return Finding("", "WARN", message, away or "wait until the brokers caught up")
     return None
 
 

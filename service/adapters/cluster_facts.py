@@ -47,7 +47,10 @@ class BrokerFacts:
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """One topic: its partitions, how many have no leader, and the fewest replicas that exist and are in sync."""
+    """One topic: its partitions, how many have no leader, and the fewest replicas that exist and are in sync.
+
+    `away` are the brokers that hold replicas of it and are not in the cluster now.
+    """
 
     name: str
     partitions: int
@@ -57,6 +60,7 @@ class TopicFacts:
     min_in_sync: int
     is_unclean: bool
     cleanup_policy: str
+    away: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,11 @@ async def read_topics(bootstrap: str, topics: Iterable[str]) -> list[TopicFacts]
     async with open_admin(bootstrap) as admin:
         request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
         response = await admin._send_request(request)  # noqa: SLF001 - describe_topics would make missing ones
-        found = [topic for topic in response.to_object()["topics"] if topic["partitions"]]
+        metadata = response.to_object()
+        found = [topic for topic in metadata["topics"] if topic["partitions"]]
         settings = await _settings(admin, [topic["topic"] for topic in found])
-    return [_topic(topic, settings[topic["topic"]]) for topic in found]
+    alive = {broker["node_id"] for broker in metadata["brokers"]}
+    return [_topic(topic, settings[topic["topic"]], alive) for topic in found]
 
 
 async def _settings(admin: Any, topics: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -129,8 +135,9 @@ async def _settings(admin: Any, topics: Sequence[str]) -> dict[str, dict[str, st
     return found
 
 
-def _topic(topic: dict[str, Any], settings: dict[str, str]) -> TopicFacts:
+def _topic(topic: dict[str, Any], settings: dict[str, str], alive: set[int]) -> TopicFacts:
     partitions = topic["partitions"]
+    holders = {node for partition in partitions for node in partition["replicas"]}
     return TopicFacts(
         name=topic["topic"],
         partitions=len(partitions),
@@ -140,6 +147,7 @@ def _topic(topic: dict[str, Any], settings: dict[str, str]) -> TopicFacts:
         min_in_sync=int(settings["min.insync.replicas"]),
         is_unclean=settings["unclean.leader.election.enable"] == "true",
         cleanup_policy=settings["cleanup.policy"],
+        away=tuple(sorted(holders - alive)),
     )
 
 

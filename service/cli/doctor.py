@@ -72,7 +72,7 @@ async def _examine(take: Callable[[Finding], None]) -> None:
     try:
         bootstrap = resolve_bootstrap(settings)
     except VitalsError as error:
-        take(Finding("brokers", "FAIL", str(error)))
+        take(Finding("brokers", "FAIL", str(error), "the checks of the cluster need a broker"))
         return
     async for finding in examine_cluster(settings, bootstrap):
         take(finding)

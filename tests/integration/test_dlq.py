@@ -95,3 +95,13 @@ def test_a_place_without_a_dead_letter_is_named(deployment: Deployment, vitals: 
         assert place.split("/")[0] in done.stderr
         assert "Traceback" not in done.stderr
     assert "1 records" in vitals("dlq", "list", **deployment.environment).stderr
+
+
+def test_watching_tells_redrives_from_dead_letters(deployment: Deployment, vitals: Vitals) -> None:
+    """`vitals watch dlq` shows the notes of a redrive as such, between the dead letters."""
+    options = ("--from-start", "--limit", "7", "--seconds", "60", "--json")
+    done = vitals("watch", "dlq", *options, **deployment.environment)
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [message.get("reason") for message in shown[:5]].count(None) == 0
+    assert [message.get("published") for message in shown[5:]] == [None, 1]
+    assert all(message["redrive"] for message in shown[5:])

@@ -154,6 +154,8 @@ def test_a_run_that_is_still_at_work_is_waited_for(deployment: Deployment) -> No
         while not waiting.is_set():
             assert not task.done(), task.result()
             await asyncio.sleep(0.05)
+        await asyncio.sleep(2)
+        assert await asyncio.to_thread(deployment.published) == []
         await write(Note("other", offsets={deployment.usage: [1]}))
         return await task
 
