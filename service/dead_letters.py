@@ -155,9 +155,15 @@ def note_of(record: ConsumedRecord) -> Note | None:
         return None
     try:
         told = orjson.loads(record.value or b"")
-        return Note(str(told["run"]), told.get("ends"), told.get("offsets"))
+        return Note(str(told["run"]), _checked(told.get("ends"), int), _checked(told.get("offsets"), list))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _checked(told: Any, kind: type) -> Any:
+    if told is not None and not all(isinstance(part, kind) for part in told.values()):
+        raise ValueError("no note of a redrive")
+    return told
 
 
 def letter_of(record: ConsumedRecord) -> Letter | None:

@@ -223,11 +223,11 @@ def judge_replication(topics: Sequence[TopicFacts], brokers: int) -> Iterator[Fi
     """Judge replicas, those in sync, how many a write needs, and who may become leader."""
     if not topics:
         return
-    yield _worst("replicas", [_replicas(topic, brokers) for topic in topics], f"{REPLICAS_WANTED} of every partition")
-    yield _worst("in sync", [_in_sync(topic) for topic in topics], "all replicas of every partition")
-    yield _worst(
-        "min ISR", [_min_in_sync(topic) for topic in topics], "2 or more for every topic, fewer than its replicas"
-    )
+    replicas = {topic.name: _replicas(topic, brokers) for topic in topics}
+    yield _worst("replicas", replicas, f"{REPLICAS_WANTED} of every partition")
+    yield _worst("in sync", {topic.name: _in_sync(topic) for topic in topics}, "all replicas of every partition")
+    enough = {topic.name: _min_in_sync(topic) for topic in topics}
+    yield _worst("min ISR", enough, "2 or more for every topic, fewer than its replicas")
     unclean = [topic.name for topic in topics if topic.is_unclean]
     if unclean:
         cure = "set unclean.leader.election.enable=false (kafka-configs.sh --alter --entity-type topics)"
@@ -276,14 +276,15 @@ def _min_in_sync(topic: TopicFacts) -> Finding | None:
     return Finding("", "FAIL", message, "run `vitals topics apply`")
 
 
-def _worst(check: str, found: Iterable[Finding | None], when_well: str) -> Finding:
-    """Make one line of the findings of many topics: the worst, and how many are like it."""
-    bad = [finding for finding in found if finding is not None]
+def _worst(check: str, found: Mapping[str, Finding | None], when_well: str) -> Finding:
+    """Make one line of the findings of many topics: the worst, and which topics are like it."""
+    bad = [finding for finding in found.values() if finding is not None]
     if not bad:
         return Finding(check, "OK", when_well)
     worst = next((finding for finding in bad if finding.level == "FAIL"), bad[0])
-    alike = bad.count(worst)
-    return Finding(check, worst.level, f"{worst.message} ({alike} topics)", worst.cure)
+    alike = [name for name, finding in found.items() if finding == worst]
+    where = "every topic" if len(alike) == len(found) else _some(alike)
+    return Finding(check, worst.level, f"{worst.message} ({where})", worst.cure)
 
 
 # -- time and progress -------------------------------------------------------------------------------------

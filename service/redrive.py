@@ -17,15 +17,16 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka.errors import KafkaError
 
 from schemas.outputs import ATTEMPTS_HEADER
+from service.adapters.cluster_facts import read_topics
 from service.adapters.topic_admin import Partition
 from service.adapters.topic_reader import Bounds, ConsumedRecord, TopicReader, open_reader
 from service.dead_letters import (
@@ -119,7 +120,7 @@ async def redrive(
     partitions = await dead_letter_partitions(bootstrap, names)
     async with open_reader(bootstrap) as reader, _open_producer(bootstrap) as producer:
         run = _Redrive(reader, producer, names, options, now_ms)
-        return await run.run(partitions)
+        return await run.run(bootstrap, partitions)
 
 
 @asynccontextmanager
@@ -151,12 +152,16 @@ class _Redrive:
         self._decoder = Decoder(now_ms)
         self._sources = {*names.inputs, names.rekeyed}
         self._summary = RedriveSummary()
+        self._size_limits: dict[str, int] = {}
         self._done = 0
         self._total = 0
 
-    async def run(self, counts: dict[TopicKind, int]) -> RedriveSummary:
+    async def run(self, bootstrap: str, counts: dict[TopicKind, int]) -> RedriveSummary:
         kinds = {
             (self._names.dead_letters(kind), number): kind for kind, count in counts.items() for number in range(count)
+        }
+        self._size_limits = {
+            topic.name: topic.max_message_bytes for topic in await read_topics(bootstrap, self._sources)
         }
         found = await self._reader.all_bounds(kinds)
         partitions = [_Partition(place, kinds[place], bounds) for place, bounds in found.items()]
@@ -311,31 +316,31 @@ class _Redrive:
         return letters
 
     async def _send(self, letters: list[Letter], run: str) -> list[SourcePlace]:
-        """Send the records as they came; return those acknowledged: all but what the topic finds too large."""
-        acks: list[Any] = []
+        """Send the records as they came; return those acknowledged: all but what no longer fits into its topic."""
+        acks: list[tuple[list[SourcePlace], Any]] = []
+        for topic, batch, sources in self._batches(letters, run):
+            if batch.size() <= self._size_limits[topic]:
+                acks.append((sources, await self._producer.send_batch(batch, topic, partition=sources[0].partition)))
+                self._options.fault_point("sent a batch")
         done: list[SourcePlace] = []
-        for letter in letters:
-            headers = _redriven_headers(letter, run)
-            record = letter.record
-            try:
-                ack = await self._producer.send(
-                    letter.source.topic,
-                    record.value,
-                    key=record.key,
-                    partition=letter.source.partition,
-                    headers=headers,
-                )
-            except (MessageSizeTooLargeError, RecordTooLargeError):
-                continue
-            acks.append((letter.source, ack))
-            self._options.fault_point("sent one")
-        for source, ack in acks:
-            try:
-                await ack
-            except (MessageSizeTooLargeError, RecordTooLargeError):
-                continue
-            done.append(source)
+        for sources, ack in acks:
+            await ack
+            done += sources
         return done
+
+    def _batches(self, letters: list[Letter], run: str) -> Iterator[tuple[str, Any, list[SourcePlace]]]:
+        """Pack records by topic, in order; one that is larger than a batch gets one to itself."""
+        for topic in sorted({letter.source.topic for letter in letters}):
+            batch, sources = self._producer.create_batch(), list[SourcePlace]()
+            for letter in letters:
+                if letter.source.topic != topic:
+                    continue
+                if not _append(batch, letter, run):
+                    yield topic, batch, sources
+                    batch, sources = self._producer.create_batch(), []
+                    _append(batch, letter, run)
+                sources.append(letter.source)
+            yield topic, batch, sources
 
     async def _note(self, partition: _Partition, note: Note) -> None:
         await self._producer.send_and_wait(
@@ -356,6 +361,13 @@ def _chunks(chosen: list[_Chosen]) -> list[list[_Chosen]]:
         chunks[-1].append(one)
         size_bytes += one.value_bytes
     return chunks
+
+
+def _append(batch: Any, letter: Letter, run: str) -> bool:
+    """Add a record to a batch; False when it has no room. An empty batch takes any."""
+    record = letter.record
+    headers = _redriven_headers(letter, run)
+    return batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
 
 
 def _redriven_headers(letter: Letter, run: str) -> list[tuple[str, bytes]]:

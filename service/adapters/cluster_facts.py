@@ -1,4 +1,4 @@
-"""What a cluster is like now, as `vitals doctor` judges it: brokers, topics, the group, the clock. Only facts.
+"""What a cluster is like now: brokers, topics, the group, the clock. Only facts; `service.doctor` judges them.
 
 Everything is read, but for the clock: brokers tell their time only of records that they append. It is measured with
 tombstones of a key that is no account's, on the changelog, which is compacted and where recovery ignores them.
@@ -32,7 +32,7 @@ CLOCK_KEY: Final = b"\x00doctor"
 CLOCK_RECORDS: Final = 3  # the one that was acknowledged fastest counts
 WRITE_SECONDS: Final = 10.0
 LOG_APPEND_TIME: Final = 1
-SETTINGS: Final = ("min.insync.replicas", "unclean.leader.election.enable", "cleanup.policy")
+SETTINGS: Final = ("min.insync.replicas", "unclean.leader.election.enable", "cleanup.policy", "max.message.bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class TopicFacts:
     min_in_sync: int
     is_unclean: bool
     cleanup_policy: str
+    max_message_bytes: int = 0
     away: tuple[int, ...] = ()
 
 
@@ -147,6 +148,7 @@ def _topic(topic: dict[str, Any], settings: dict[str, str], alive: set[int]) -> 
         min_in_sync=int(settings["min.insync.replicas"]),
         is_unclean=settings["unclean.leader.election.enable"] == "true",
         cleanup_policy=settings["cleanup.policy"],
+        max_message_bytes=int(settings["max.message.bytes"]),
         away=tuple(sorted(holders - alive)),
     )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EXIT_LEFT = 3
 SHOWN_BYTES = 4_096
+WIDTH = 240  # where nobody says how wide lines may be: room for the longest names of topics
 
 ReasonOption = Annotated[
     list[str] | None, typer.Option("--reason", metavar="REASON", help="only of this reason; may be repeated")
@@ -241,7 +242,7 @@ def _show_counts(listing: Listing, *, as_json: bool) -> None:
         figures = (f"{counted.records:,}", f"{counted.redriven:,}")
         table.add_row(counted.reason, printable(counted.topic), *figures, *times)
     if counts:
-        Console(highlight=False, markup=False).print(table)
+        Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
     else:
         print("no dead letters")
     _tell_unreadable(listing.unreadable)

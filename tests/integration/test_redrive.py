@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from schemas.codec import encode_input
 from schemas.outputs import DeadLetter, failed_attempts
@@ -119,7 +120,9 @@ def test_running_twice_publishes_once(deployment: Deployment) -> None:
     assert sources(published) == [f"{deployment.usage}/1/{number}" for number in (*range(1_100), 2_000)]
 
 
-@pytest.mark.parametrize(("point", "count"), [("begun", 1), ("sent one", 300), ("sent one", 650), ("published", 2)])
+@pytest.mark.parametrize(
+    ("point", "count"), [("begun", 1), ("sent a batch", 3), ("sent a batch", 13), ("published", 2)]
+)
 def test_a_crash_half_way_publishes_nothing_twice_and_loses_nothing(
     deployment: Deployment, point: str, count: int
 ) -> None:
@@ -252,3 +255,34 @@ def newest_letter(deployment: Deployment, topic: str, attempts: int) -> DeadLett
             return DeadLetter.from_headers(records[-1].headers)
         assert time.monotonic() < deadline, f"{len(records)} dead letters, expected {attempts}"
         time.sleep(0.3)
+
+
+def test_odd_records_go_back_too(deployment: Deployment) -> None:
+    """A record without key and value goes back; one that no longer fits into its topic stays and is counted."""
+    topic = deployment.names.dead_letters("usage")
+    told = {"detail": "", "topic": deployment.usage, "partition": 1, "failed_at": NOW_MS, "app_version": "0"}
+    empty = DeadLetter.model_validate({**told, "reason": "empty_value", "offset": 1}).to_headers()
+    large = DeadLetter.model_validate({**told, "reason": "too_large", "offset": 2}).to_headers()
+    later = DeadLetter.model_validate({**told, "reason": "empty_value", "offset": 3}).to_headers()
+    full = b"x" * (4 * 1024 * 1024 - 100)
+    records = [(None, None, list(empty), 1), (b"k", full, list(large), 1), (b"k", None, list(later), 1)]
+    asyncio.run(produce_odd(deployment.bootstrap, topic, records))
+    reasons = frozenset({"empty_value", "too_large"})
+    summary = deployment.redrive(reasons=reasons)
+    assert (summary.selected, summary.published, summary.too_large_for_topic) == (3, 2, 1)
+    assert [(record.key, record.value) for record in deployment.published()] == [(None, None), (b"k", None)]
+    again = deployment.redrive(reasons=reasons)
+    assert (again.published, again.already_redriven, again.left) == (0, 2, 1)
+
+
+async def produce_odd(bootstrap: str, topic: str, records: list[tuple[Any, ...]]) -> None:
+    """Produce records that the client's plain way refuses: with neither key nor value."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=8 * 1024 * 1024)
+    await producer.start()
+    try:
+        for key, value, headers, partition in records:
+            batch = producer.create_batch()
+            batch.append(timestamp=None, key=key, value=value, headers=headers)
+            await (await producer.send_batch(batch, topic, partition=partition))
+    finally:
+        await producer.stop()

@@ -41,7 +41,7 @@ def levels(findings: Iterable[Finding]) -> dict[str, str]:
 
 def test_a_well_deployment_has_nothing_to_mend() -> None:
     """Three replicas, all in sync, two needed, nothing unclean: all OK."""
-    assert set(levels(judge_replication([WELL, WELL], 3)).values()) == {"OK"}
+    assert set(levels(judge_replication([WELL, replace(WELL, name="other")], 3)).values()) == {"OK"}
     assert levels(judge_brokers([BrokerFacts(1, "a:1", answers=True, release="4.3")])) == {
         "brokers": "OK",
         "versions": "OK",
@@ -68,15 +68,15 @@ def test_a_well_deployment_has_nothing_to_mend() -> None:
 )
 def test_faults_of_replication(topic: TopicFacts, brokers: int, check: str, level: str) -> None:
     """A single broker is a warning; what loses or refuses acknowledged writes fails, also among well topics."""
-    found = levels(judge_replication([WELL, topic, WELL], brokers))
+    found = levels(judge_replication([WELL, replace(topic, name="other")], brokers))
     assert found[check] == level
 
 
 def test_the_worst_topic_decides() -> None:
     """A failing topic is told before those that only deserve a warning."""
-    topics = [replace(WELL, in_sync=2), replace(WELL, in_sync=1), replace(WELL, in_sync=1)]
+    topics = [replace(WELL, name=name, in_sync=count) for name, count in (("a", 2), ("b", 1), ("c", 1))]
     finding = next(finding for finding in judge_replication(topics, 3) if finding.check == "in sync")
-    assert (finding.level, "(2 topics)" in finding.message) == ("FAIL", True)
+    assert (finding.level, "(b, c)" in finding.message) == ("FAIL", True)
 
 
 def test_faults_of_topics() -> None:
