@@ -1,6 +1,6 @@
 """Sends dead letters back to the topics that they came from, each at most once.
 
-Idempotence is remembered in the dead-letter partition itself (docs/decisions/0011-redrive-notes.md), in chunks:
+Idempotence is remembered in the dead-letter partition itself (docs/decisions/0012-redrive-notes.md), in chunks:
 
     1  a `begin` note: where each source partition ends now
     2  what others wrote meanwhile is read: who finds another run at work retires

@@ -177,9 +177,8 @@ async def read_clocks(bootstrap: str, changelog: str) -> list[ClockFacts]:
             await producer.start()
             async with asyncio.timeout(WRITE_SECONDS):
                 numbers = await producer.partitions_for(changelog)
-                leaders = {
-                    producer.client.cluster.leader_for_partition(TopicPartition(changelog, n)): n for n in numbers
-                }
+                led = {producer.client.cluster.leader_for_partition(TopicPartition(changelog, n)): n for n in numbers}
+                leaders = {node: number for node, number in led.items() if node is not None and node >= 0}
                 found = [await _measure(producer, changelog, number, node) for node, number in leaders.items()]
         finally:
             await producer.stop()
