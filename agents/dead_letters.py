@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 from agents.runtime.batch import Record
 from agents.runtime.producer import OutRecord
-from schemas.outputs import DeadLetter
+from schemas.outputs import DeadLetter, failed_attempts
 from service.errors import RecordRejected
 
 APP_VERSION = version("vitals")
@@ -28,6 +28,7 @@ def dead_letter(record: Record, topic: str, rejected: RecordRejected, now_ms: in
             "offset": record.offset,
             "failed_at": now_ms,
             "app_version": APP_VERSION,
+            "attempts": failed_attempts(record.headers) + 1,
         }
     )
     headers = (*record.headers, *told.to_headers())

@@ -6,6 +6,7 @@ Once released, a message keeps every field and only gains new ones.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
@@ -41,6 +42,7 @@ DeadLetterReason = Literal[
 ]
 DEAD_LETTER_PREFIX: Final = "dlq."
 DETAIL_MAX_LENGTH: Final = 300
+ATTEMPTS_HEADER: Final = DEAD_LETTER_PREFIX + "attempts"
 
 
 class Factor(OutputData):
@@ -148,7 +150,10 @@ class RuleAlertData(AlertData):
 
 
 class DeadLetter(OutputData):
-    """Why a record was set aside and where it came from: the headers `dlq.<field>` beside the untouched record."""
+    """Why a record was set aside and where it came from: the headers `dlq.<field>` beside the untouched record.
+
+    `attempts` counts how often it was refused: 1 at first, one more each time that it fails again after a redrive.
+    """
 
     reason: DeadLetterReason
     detail: Annotated[str, Field(max_length=DETAIL_MAX_LENGTH)]
@@ -157,6 +162,7 @@ class DeadLetter(OutputData):
     offset: Annotated[int, Field(ge=0)]
     failed_at_ms: UtcTime = Field(alias="failed_at")
     app_version: Label
+    attempts: Annotated[int, Field(ge=1)] = 1
 
     def to_headers(self) -> tuple[tuple[str, bytes], ...]:
         """Write the headers that are added to the record's own."""
@@ -176,5 +182,13 @@ class DeadLetter(OutputData):
         }
         for name in ("partition", "offset"):
             found[name] = int(str(found.get(name, "")))
+        if "attempts" in found:
+            found["attempts"] = int(str(found["attempts"]))
         found["failed_at"] = parse_time_ms(str(found.get("failed_at", "")))
         return cls.model_validate(found, extra="ignore")
+
+
+def failed_attempts(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Return how often a record was refused before, as the header of its redrive tells; 0 for any other record."""
+    told = next((text for name, text in reversed(headers) if name == ATTEMPTS_HEADER), None) or b""
+    return int(told) if re.fullmatch(rb"[0-9]{1,4}", told) else 0

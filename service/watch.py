@@ -6,37 +6,24 @@ What comes is only read and put into words here; how it is shown is the command'
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import read_alert, read_score
-from schemas.outputs import DeadLetter
-from schemas.times import time_text
 from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_reader import ConsumedRecord
+from service.dead_letters import Note, key_text, letter_of, note_of
 from service.errors import DependencyError
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 
 Watched = Literal["scores", "alerts", "dlq"]
 POLL_MS = 200
-
-
-class ConsumedRecord(Protocol):
-    """What is used of aiokafka's record."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +85,7 @@ def describe(what: Watched, record: ConsumedRecord) -> WatchedMessage:
     except ValueError:
         place = f"{record.topic}/{record.partition}/{record.offset}"
         unread = {"unreadable": place, "size": len(record.value or b"")}
-        return WatchedMessage(record.timestamp, _text(record.key), "unreadable", "", f"not what {what} hold", unread)
+        return WatchedMessage(record.timestamp, key_text(record.key), "unreadable", "", f"not what {what} hold", unread)
 
 
 def _score(record: ConsumedRecord) -> WatchedMessage:
@@ -117,27 +104,26 @@ def _alert(record: ConsumedRecord) -> WatchedMessage:
 
 
 def _dead_letter(record: ConsumedRecord) -> WatchedMessage:
-    letter = DeadLetter.from_headers(record.headers)
-    value = record.value or b""
-    place = f"{letter.topic}/{letter.partition}/{letter.offset}"
-    as_json = {
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "failed_at": time_text(letter.failed_at_ms),
-        "app_version": letter.app_version,
-        "key": _text(record.key),
-        "size": len(value),
-        "value_base64": base64.b64encode(value).decode(),
-    }
-    return WatchedMessage(letter.failed_at_ms, place, letter.reason, f"{len(value)} B", letter.detail, as_json)
+    if (note := note_of(record)) is not None:
+        return _note(record, note)
+    letter = letter_of(record)
+    if letter is None:
+        raise ValueError("no dead letter")
+    told = letter.told
+    as_json = {**letter.as_json(), **letter.payload_json()}
+    return WatchedMessage(
+        told.failed_at_ms, str(letter.source), told.reason, f"{letter.value_bytes} B", told.detail, as_json
+    )
+
+
+def _note(record: ConsumedRecord, note: Note) -> WatchedMessage:
+    """Tell of a redrive: it writes a note before and after each chunk that it publishes."""
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    settled = sum(map(len, (note.offsets or {}).values()))
+    sentence = "a redrive begins" if note.offsets is None else f"{settled} records were published again"
+    as_json = {"redrive": note.run, "published": None if note.offsets is None else settled, "dead_letter": place}
+    return WatchedMessage(record.timestamp, place, "redrive", "", sentence, as_json)
 
 
 def _points(score: float | None) -> str:
     return "-" if score is None else f"{score:.1f}"
-
-
-def _text(key: bytes | None) -> str:
-    return (key or b"").decode("utf-8", "backslashreplace")

@@ -56,13 +56,13 @@ class _Found:
 
 async def broker_ids(bootstrap: str) -> set[int]:
     """Return the ids of the brokers that are in the cluster now."""
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         return {broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]}
 
 
 async def plan_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
     """Compare the layout of every topic with the cluster; changes nothing."""
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         return await _plan(admin, topic_specs(names))
 
 
@@ -71,7 +71,7 @@ async def apply_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
 
     Raises ConfigError, before anything is changed, when a topic has another partition count.
     """
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         specs = topic_specs(names)
         plans = await _plan(admin, specs)
         refused = [f"{plan.topic} has {plan.found_partitions}" for plan in plans if plan.action == "refuse"]
@@ -89,7 +89,7 @@ async def apply_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
 
 async def ensure_topics(bootstrap: str, names: TopicNames) -> list[str]:
     """Create the topics that are missing and return their names; the others are left as they are."""
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         specs = topic_specs(names)
         found = await _describe(admin, [spec.name for spec in specs])
         missing = [spec for spec in specs if spec.name not in found]
@@ -99,7 +99,7 @@ async def ensure_topics(bootstrap: str, names: TopicNames) -> list[str]:
 
 async def describe_partitions(bootstrap: str, topics: Iterable[str]) -> dict[str, int | None]:
     """Return the partition count of each topic, None for one that does not exist."""
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         wanted = list(topics)
         found = await _describe(admin, wanted)
         return {name: found[name].partitions if name in found else None for name in wanted}
@@ -114,7 +114,7 @@ async def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[Partition, 
 async def _end_offsets(bootstrap: str, wanted: list[Partition]) -> dict[Partition, int]:
     partitions = [TopicPartition(topic, number) for topic, number in wanted]
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    async with _errors_named(bootstrap):
+    async with errors_named(bootstrap):
         try:
             await consumer.start()
             found = await consumer.end_offsets(partitions) if partitions else {}
@@ -125,7 +125,7 @@ async def _end_offsets(bootstrap: str, wanted: list[Partition]) -> dict[Partitio
 
 async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
     """Return the offset that a consumer group goes on from, for every partition it has committed."""
-    async with _admin(bootstrap) as admin:
+    async with open_admin(bootstrap) as admin:
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         while True:
             try:
@@ -142,7 +142,8 @@ async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
 
 
 @asynccontextmanager
-async def _errors_named(bootstrap: str) -> AsyncIterator[None]:
+async def errors_named(bootstrap: str) -> AsyncIterator[None]:
+    """Turn errors of the client into a DependencyError that names the cluster."""
     try:
         yield
     except KafkaConnectionError as error:
@@ -155,9 +156,10 @@ async def _errors_named(bootstrap: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _admin(bootstrap: str) -> AsyncIterator[Any]:
+async def open_admin(bootstrap: str) -> AsyncIterator[Any]:
+    """Open an admin client; its errors become a DependencyError that names the cluster."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    async with _errors_named(bootstrap):
+    async with errors_named(bootstrap):
         try:
             await admin.start()
             yield admin

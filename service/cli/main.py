@@ -18,7 +18,21 @@ from rich.markup import escape
 from service.cli.terminal import printable
 from service.errors import VitalsError
 
-COMMAND_MODULES = ("kafka", "topics", "worker", "publish", "replay", "simulate", "watch", "demo", "model", "explain")
+COMMAND_MODULES = (
+    "kafka",
+    "topics",
+    "worker",
+    "publish",
+    "replay",
+    "simulate",
+    "watch",
+    "demo",
+    "model",
+    "explain",
+    "dlq",
+    "state",
+    "doctor",
+)
 
 
 def build_cli() -> typer.Typer:

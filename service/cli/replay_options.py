@@ -22,12 +22,17 @@ UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 def until_ms(text: str | None) -> int | None:
     """Read --until; raises InputError."""
+    return time_option_ms("--until", text)
+
+
+def time_option_ms(option: str, text: str | None) -> int | None:
+    """Read an option that is a date or a time; raises InputError."""
     if text is None:
         return None
     try:
         return time_or_date_ms(text)
     except ValueError as error:
-        raise InputError(f"--until {text}: {error}; write it like 2025-06-30 or 2025-06-30T12:00:00Z") from None
+        raise InputError(f"{option} {text}: {error}; write it like 2025-06-30 or 2025-06-30T12:00:00Z") from None
 
 
 def lateness_ms(text: str | None) -> int:

@@ -35,7 +35,7 @@ def plan(as_json: JsonOption = False) -> None:
     from service.adapters.topic_admin import plan_topics
     from service.topic_catalogue import TopicNames
 
-    settings = _quiet_settings()
+    settings = quiet_settings()
     plans = asyncio.run(plan_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
     _show(plans, as_json=as_json, title="would")
     if any(item.action != "ok" for item in plans):
@@ -48,15 +48,18 @@ def apply(as_json: JsonOption = False) -> None:
     from service.adapters.topic_admin import apply_topics
     from service.topic_catalogue import TopicNames
 
-    settings = _quiet_settings()
+    settings = quiet_settings()
     plans = asyncio.run(apply_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
     _show(plans, as_json=as_json, title="did")
 
 
-def _quiet_settings() -> Settings:
-    # The client logs each failed connection as well; the error that ends the command says it once, with the cure.
+def quiet_settings(**overrides: object) -> Settings:
+    """Read the settings, and silence the client.
+
+    It logs each failed connection as well; the error that ends the command says it once, with the cure.
+    """
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    return load_settings()
+    return load_settings(**overrides)
 
 
 def _show(plans: list[TopicPlan], *, as_json: bool, title: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any, get_args
 from schemas.codec import read_alert, read_score
 from schemas.outputs import AlertData, Band, ScoreData
 from service.adapters.topic_admin import Partition
+from service.adapters.topic_reader import ConsumedRecord
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
-from service.watch import ConsumedRecord
 
 ALERT_KINDS = ("at_risk", "endangered", "recovered")
 ALERTS_KEPT = 50

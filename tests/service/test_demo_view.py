@@ -9,6 +9,7 @@ from typing import cast
 
 from rich.console import Console
 
+from service.adapters.topic_reader import ConsumedRecord
 from service.cli.demo_view import RULES, DemoView
 from service.demo.board import ALERT_KINDS, Board
 from service.ingest import Decoder
@@ -17,7 +18,6 @@ from service.model.loader import load_model
 from service.replay import ReplayOptions, replay_files
 from service.simulation import Simulation
 from service.topic_catalogue import TopicNames
-from service.watch import ConsumedRecord
 from tests.replay.test_replay import lines_of, write
 
 

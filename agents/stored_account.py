@@ -1,0 +1,113 @@
+"""One account as the changelog has it, found and chosen by the very code that recovers it; nothing is changed.
+
+Only the partition that the account's id hashes to is read, from its start to where it ends now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from agents.runtime.table import FORMAT, HEADER, MARKER_KEY, Partition, StateHooks
+from schemas.times import time_text
+from service.account_topics import account_key, partition_of
+from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_reader import open_reader
+from service.errors import DependencyError
+from service.scoring.explain import score_view
+from service.scoring.model import Model
+from service.scoring.records import NEVER
+from service.scoring.signals import SIGNALS
+from service.scoring.state import AccountState
+from service.scoring.state_codec import decode
+from service.topic_catalogue import TopicNames
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """The latest stored state of an account, and what the partition's marker tells of it."""
+
+    account: str
+    partition: int
+    stored: bytes  # as in the changelog: the runtime's header, then the encoded state
+    published_generation: int
+    progress_ms: int
+
+    @property
+    def generation(self) -> int:
+        """Which flush of the partition wrote it."""
+        return int(HEADER.unpack_from(self.stored)[1])
+
+    def state(self) -> AccountState:
+        """Decode it; raises StateError for a version that this one does not know."""
+        return decode(self.account, self.stored[HEADER.size :])
+
+
+async def read_stored_account(bootstrap: str, names: TopicNames, account: str) -> StoredAccount | None:
+    """Read an account's latest state; None when the changelog has none, or a tombstone.
+
+    Raises DependencyError for a changelog that does not exist and for brokers that do not answer, StateError for a
+    stored format that this version does not know.
+    """
+    topic = names.changelog
+    count = (await describe_partitions(bootstrap, [topic]))[topic]
+    if not count:
+        raise DependencyError(f"no such topic: {topic}; create it with `vitals topics apply`")
+    key = account_key(account)
+    number = partition_of(key, count)
+    # Recovery asks the hooks for nothing while it reads.
+    partition = Partition(number, cast("StateHooks", None))
+    async with open_reader(bootstrap) as reader:
+        start, end = await reader.bounds(topic, number)
+        async for records in reader.read(topic, number, start, end):
+            partition.apply_changelog(record for record in records if record.key in {key, MARKER_KEY})
+    stored = partition.data.get(key)
+    if stored is None:
+        return None
+    return StoredAccount(account, number, stored, partition.published_generation, partition.progress)
+
+
+def describe_state(found: StoredAccount, names: TopicNames, model: Model) -> dict[str, Any]:
+    """Put a stored state into words and numbers, ready for JSON; signals are read with the model given."""
+    state = found.state()
+    mark = state.model_mark
+    view = score_view(state, model)
+    told: dict[str, Any] = {
+        "account": found.account,
+        "partition": found.partition,
+        "format": FORMAT,
+        "state_version": found.stored[HEADER.size],
+        "stored_bytes": len(found.stored),
+        "revision": state.revision,
+        "generation": found.generation,
+        "published_generation": found.published_generation,
+        "outputs_repeat_at_recovery": found.generation > found.published_generation,
+        "as_of": _time(state.clock_ms),
+        "score": state.score,
+        "coverage": state.coverage,
+        "band": state.band,
+        "computed_band": state.computed_band,
+        "alert_seq": state.seq,
+        "score_seq": state.score_seq,
+        "model": model.version,
+        "scored_by_this_model": mark == model.fingerprint,
+        "rules": list(view.rules),
+        "next_due": _time(state.next_due_ms),
+        "applied_offsets": _applied(state, [*names.inputs, names.rekeyed]),
+        "unsent_alerts": [
+            {"id": alert.id, "seq": alert.seq, "kind": alert.kind, "as_of": _time(alert.time_ms)}
+            for alert in state.unsent
+        ],
+        "signals": {name: signal.read(state) for name, signal in SIGNALS.items()},
+    }
+    return told
+
+
+def _applied(state: AccountState, topics: Sequence[str]) -> dict[str, int | None]:
+    """Return the offset of the last applied record of each input."""
+    return {topic: None if offset == NEVER else offset for topic, offset in zip(topics, state.applied, strict=True)}
+
+
+def _time(time_ms: int | None) -> str | None:
+    return None if time_ms is None or time_ms == NEVER else time_text(time_ms)
