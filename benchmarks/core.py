@@ -6,7 +6,6 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from benchmarks.figures import Figure
@@ -14,9 +13,10 @@ from benchmarks.workload import LIVE_MIX, Workload
 from service.ingest import Decoder
 from service.model.loader import load_model
 from service.outputs import alert_message, score_message
+from service.scoring.alerts import make_alert
 from service.scoring.engine import mark_sent, step, tick
 from service.scoring.events import Event, Usage
-from service.scoring.explain import make_alert, score_view
+from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.state import DAY_MS, AccountState
 from service.scoring.state_codec import decode, encode
@@ -34,7 +34,7 @@ def measure_core(now_ms: int) -> list[Figure]:
     states, state_bytes = _states(workload, decoder, model, now_ms)
     stored = [encode(state) for state in states]
     views = [score_view(state, model) for state in states]
-    alerts = [replace(make_alert(state, state.score or 0.0, "at_risk", "healthy", model), seq=1) for state in states]
+    alerts = [make_alert(state, state.plan, "at_risk", "healthy", None) for state in states]
     figures = _event_figures(workload, decoder, model, states, now_ms)
     timed: list[tuple[str, str, Callable[[Any], Any], Sequence[Any]]] = [
         ("encode_state", "store a state", encode, states),
