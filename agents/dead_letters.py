@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from faust.types import TP
+
 from agents.runtime.batch import Record
 from agents.runtime.producer import OutRecord
 from schemas.outputs import DeadLetter, failed_attempts
@@ -17,14 +19,14 @@ APP_VERSION = version("vitals")
 KIND_HEADER = "vitals.kind"
 
 
-def dead_letter(record: Record, topic: str, rejected: RecordRejected, now_ms: int) -> OutRecord:
-    """Make the dead letter of a rejected record."""
+def dead_letter(tp: TP, record: Record, topic: str, rejected: RecordRejected, now_ms: int) -> OutRecord:
+    """Make the dead letter of a rejected record of an input partition."""
     told = DeadLetter.model_validate(
         {
             "reason": rejected.reason,
             "detail": rejected.detail,
-            "topic": record.topic,
-            "partition": record.partition,
+            "topic": tp.topic,
+            "partition": tp.partition,
             "offset": record.offset,
             "failed_at": now_ms,
             "app_version": APP_VERSION,
@@ -32,7 +34,7 @@ def dead_letter(record: Record, topic: str, rejected: RecordRejected, now_ms: in
         }
     )
     headers = (*record.headers, *told.to_headers())
-    return OutRecord(topic, record.partition, record.key, record.value, headers, record.timestamp)
+    return OutRecord(topic, tp.partition, record.key, record.value, headers, record.timestamp)
 
 
 def rekeyed(record: Record, topic: str, partition: int, kind: str) -> OutRecord:

@@ -2,13 +2,16 @@
 
 A batch is acknowledged when its last record is applied and the brokers hold its dead letters and re-keyed copies. In
 the wall clock, records are applied as they come; in the event clock they wait in the merger for their turn.
+
+This is the hot path: `Ingest._events` yields what `PartitionTask.apply` takes, nothing awaits in between, and what is
+not needed for each event stands outside these two loops.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from aiokafka.partitioner import murmur2
@@ -68,15 +71,13 @@ class Ingest:
         task = self._scorer.tasks.get(batch.tp.partition)
         if task is None or task.partition is not batch.state:
             return  # revoked while the batch was waiting: its next owner reads it again
+        aside: list[OutRecord] = []
+        events = self._events(source, batch, aside)
         entries: list[Entry] = []
-        if self._scorer.clock == "event":
-
-            def take(_source: int, offset: int, key: bytes, event: Event) -> None:
-                entries.append(Entry(event.time_ms, offset, key, event))
-
-            aside = self._decode(source, batch, task, take)
+        if self._scorer.clock == "wall":
+            task.apply(source, events)
         else:
-            aside = self._decode(source, batch, task, task.apply)
+            entries += [Entry(event.time_ms, offset, key, event) for offset, key, event in events]
         if aside:
             await self._send(aside)
         if self._scorer.tasks.get(batch.tp.partition) is not task:
@@ -88,17 +89,14 @@ class Ingest:
         self._scorer.wake_urgent(task)
         await self._scorer.backlog_gone(task)
 
-    def _decode(
-        self, source: int, batch: RecordBatch, task: PartitionTask, take: Callable[[int, int, bytes, Event], object]
-    ) -> list[OutRecord]:
-        """Decode a batch and have the good records taken; return the others as dead letters and re-keyed copies."""
-        aside: list[OutRecord] = []
-        known = task.partition.data
+    def _events(self, source: int, batch: RecordBatch, aside: list[OutRecord]) -> Iterator[tuple[int, bytes, Event]]:
+        """Yield offset, key and event of the good records; add the others as dead letters and re-keyed copies."""
+        known = batch.state.data
         decode = self._decoder.decode
-        partition = batch.tp.partition
         kind = TOPIC_KINDS[source % REKEYED_SOURCE]
+        is_rekeyed = source == REKEYED_SOURCE
         for record in batch.records:
-            if source == REKEYED_SOURCE:
+            if is_rekeyed:
                 kind = original_kind(record)
             key = record.key
             try:
@@ -106,16 +104,15 @@ class Ingest:
             except RecordRejected as rejected:
                 self._scorer.counters.add(f"dead_letter_{rejected.reason}")
                 topic = self._topics.dead_letters(kind)
-                aside.append(dead_letter(record, topic, rejected, self._scorer.now_ms()))
+                aside.append(dead_letter(batch.tp, record, topic, rejected, self._scorer.now_ms()))
                 continue
             if key not in known:  # a known account's key was checked when it was new
                 home = (murmur2(key) & 0x7FFFFFFF) % self._partitions
-                if home != partition:
+                if home != batch.tp.partition:
                     self._scorer.counters.add("rekeyed")
                     aside.append(rekeyed(record, self._topics.rekeyed, home, kind))
                     continue
-            take(source, record.offset, key, event)
-        return aside
+            yield record.offset, key, event
 
     # -- event clock -------------------------------------------------------------------------------------
 
@@ -159,7 +156,7 @@ class Ingest:
 
     def _merge(self, task: PartitionTask, merger: EventMerger) -> bool:
         def apply(source: int, entry: Entry) -> None:
-            task.apply(source, entry.offset, entry.key, entry.event)
+            task.apply(source, ((entry.offset, entry.key, entry.event),))
 
         if self._scorer.has_backlog(task):
             return False

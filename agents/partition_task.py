@@ -8,6 +8,8 @@ never seen half changed.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
+from typing import Final
 
 from agents.runtime.table import Partition
 from service.scoring import effects
@@ -16,6 +18,8 @@ from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
+
+OUTCOMES: Final = effects.SCORED | effects.ALERTED
 
 
 class PartitionTask:
@@ -27,7 +31,6 @@ class PartitionTask:
 
     __slots__ = (
         "due",
-        "due_scores",
         "model",
         "partition",
         "publishing_seq",
@@ -42,7 +45,6 @@ class PartitionTask:
         self.partition = partition
         self.model = model
         self.due: list[tuple[int, bytes]] = []
-        self.due_scores: set[bytes] = set()
         self.urgent: set[bytes] = set()
         self.stale: list[bytes] = []
         self.rescored: set[bytes] = set()
@@ -68,7 +70,7 @@ class PartitionTask:
         if state.model_changed:
             self.rescored.add(key)
         self._use_model(key, state)
-        self.due_scores.add(key)
+        self.partition.outdated.add(key)
         self.partition.dirty.add(key)
         if state.unsent:
             self.urgent.add(key)
@@ -97,23 +99,40 @@ class PartitionTask:
             self.rescored.add(key)
             self._note(key, state, done, due_before_ms)
 
-    def apply(self, source: int, offset: int, key: bytes, event: Event) -> int:
-        """Apply one record as of its own time; return the core's effects."""
-        time_ms = event.time_ms
-        if time_ms > self.watermark_ms:  # noqa: PLR1730 - max() costs three times as much, at every event
-            self.watermark_ms = time_ms
-        state = self.partition.get(key)
+    def apply(self, source: int, records: Iterable[tuple[int, bytes, Event]]) -> None:
+        """Apply records (offset, key, event) of one input, each as of its own time."""
+        partition, model, tally = self.partition, self.model, self.tally
+        states, dirty = partition.data, partition.dirty
+        watermark_ms = self.watermark_ms
+        for offset, key, event in records:
+            time_ms = event.time_ms
+            watermark_ms = max(watermark_ms, time_ms)
+            state = states.get(key)
+            if type(state) is not AccountState:
+                state = self._state(key, event)
+            if state.model is not model:
+                self._use_model(key, state)
+            due_before_ms = state.next_due_ms
+            done = apply_record(state, source, offset, event, time_ms, model)
+            tally[done] += 1
+            if done & effects.CHANGED:
+                dirty.add(key)
+                if done & OUTCOMES or state.next_due_ms != due_before_ms:
+                    self._note(key, state, done, due_before_ms)
+        self.watermark_ms = watermark_ms
+
+    def _state(self, key: bytes, event: Event) -> AccountState:
+        """Decode an account's stored state, or begin one."""
+        state: AccountState | None = self.partition.get(key)
         if state is None:
             state = AccountState(event.account)
             self.partition.put(key, state)
-        if state.model is not self.model:
-            self._use_model(key, state)
-        due_before_ms = state.next_due_ms
-        done = apply_record(state, source, offset, event, time_ms, self.model)
-        self.tally[done] += 1
-        if done & effects.CHANGED:
-            self._note(key, state, done, due_before_ms)
-        return done
+        return state
+
+    def take_urgent(self) -> set[bytes]:
+        """Return the keys whose alerts must get out, which are no longer waiting then."""
+        keys, self.urgent = self.urgent, set()
+        return keys
 
     def tick_due(self, as_of_ms: int, most: int) -> int:
         """Wake at most `most` accounts that are due at `as_of_ms`, each at its own due instant; return how many."""
@@ -134,7 +153,7 @@ class PartitionTask:
     def _note(self, key: bytes, state: AccountState, done: int, due_before_ms: int | None) -> None:
         self.partition.dirty.add(key)
         if done & effects.SCORED:
-            self.due_scores.add(key)
+            self.partition.outdated.add(key)
             if self.rescored and key in self.rescored:
                 state.model_changed = True  # what happened since then goes out in the same score
         if done & effects.ALERTED:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
-from agents.runtime.commit import Committer
+from agents.runtime.commit import Committer, all_done
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
 from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
@@ -92,21 +92,20 @@ class Scorer:
         return self.tasks[partition.number].watermark_ms
 
     def outputs(self, partition: Partition, key: bytes, value: AccountState) -> list[OutRecord]:
-        """Make the alerts not yet acknowledged, and the score when it is due."""
-        task = self.tasks[partition.number]
+        """Make the alerts not yet acknowledged."""
+        if not value.unsent:
+            return []
+        self.tasks[partition.number].publishing_seq[key] = value.unsent[-1].seq
         topic = self.topics.alerts
-        if value.unsent:
-            task.publishing_seq[key] = value.unsent[-1].seq
-        made = [
+        return [
             OutRecord(topic, partition.number, key, alert_message(alert), CLOUD_EVENT_HEADERS) for alert in value.unsent
         ]
-        if key in task.due_scores:
-            task.due_scores.discard(key)
-            task.rescored.discard(key)
-            # By the model that made the score: the one in force may not have come to this account yet.
-            score = score_message(score_view(value, value.model))
-            made.append(OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS))
-        return made
+
+    def view(self, partition: Partition, key: bytes, value: AccountState) -> OutRecord:
+        """Make the score, by the model that computed it: the one in force may not have come to this account yet."""
+        self.tasks[partition.number].rescored.discard(key)
+        score = score_message(score_view(value, value.model))
+        return OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS)
 
     def published(self, partition: Partition, key: bytes, value: AccountState | None, outputs: list[OutRecord]) -> bool:
         """Take the acknowledged alerts off the state, which is then stored at once: a crash repeats few alerts."""
@@ -183,10 +182,11 @@ class Scorer:
         while True:
             await self._urgent.wait()
             self._urgent.clear()
-            for task in list(self.tasks.values()):
-                keys, task.urgent = task.urgent, set()
-                if keys:
-                    await committer.flush_urgent(task.partition, keys)
+            await all_done(
+                committer.flush_urgent(task.partition, task.take_urgent())
+                for task in self.tasks.values()
+                if task.urgent
+            )
 
     async def tick_forever(self, inputs: Inputs) -> None:
         """Wake due accounts as time passes, for ever.

@@ -1,4 +1,4 @@
-"""From an event to its alert while 10,000 events a second come in.
+"""From an event to its alert while events come in at a steady rate.
 
 Open loop: every event has its instant before the run begins, and a slow worker does not move it. Time counts from the
 hand-over to the producer to the arrival at a consumer; how late the producer itself was is told beside it. The
@@ -31,7 +31,8 @@ from service.scoring.effects import ALERTED
 from service.scoring.engine import step
 from service.scoring.state import AccountState
 
-EVENTS_PER_SECOND: Final = 10_000
+BUSY_RATE: Final = 10_000  # events a second
+QUIET_RATE: Final = 1_000
 TURN_SECONDS: Final = 0.01
 QUIET_SECONDS: Final = 1.0  # no crossing at the very begin, when connections are made
 ALERT_SECONDS_MAX: Final = 15.0
@@ -69,16 +70,24 @@ def crossing_events(workload: Workload, account: str, time_ms: int) -> tuple[lis
 
 
 async def measure_latency(
-    deployment: Deployment, worker: MeasuredWorker, workload: Workload, *, accounts: int, seconds: int, crossings: int
+    deployment: Deployment,
+    worker: MeasuredWorker,
+    workload: Workload,
+    *,
+    accounts: int,
+    rate: int,
+    seconds: int,
+    crossings: int,
 ) -> list[Figure]:
-    """Bring the crossing accounts to the brink, run the plan, and take the time of each alert."""
+    """Bring the crossing accounts to the brink, run the plan of `rate` events a second, time each alert."""
     now_ms = time.time_ns() // 1_000_000
-    made = {name: crossing_events(workload, name, now_ms) for name in map("cross-{:06d}".format, range(crossings))}
+    names = [f"cross-{rate}-{number:06d}" for number in range(crossings)]
+    made = {name: crossing_events(workload, name, now_ms) for name in names}
     await deployment.publish(event for before, _ in made.values() for event in before)
     await worker.catch_up(deployment.published)
     counts = await describe_partitions(deployment.bootstrap, deployment.names.inputs)
-    live = workload.live(accounts, EVENTS_PER_SECOND * seconds, now_ms, now_ms + 1_000 * seconds)
-    plan = _plan(deployment, live, [last for _, last in made.values()], seconds, counts)
+    live = workload.live(accounts, rate * seconds, now_ms, now_ms + 1_000 * seconds)
+    plan = _plan(deployment, live, [last for _, last in made.values()], rate=rate, seconds=seconds, counts=counts)
     before_cpu, before_seconds = worker.cpu_seconds, time.monotonic()
     delays, late_seconds = await _run(deployment, plan, crossings)
     cpu_share = (worker.cpu_seconds - before_cpu) / (time.monotonic() - before_seconds)
@@ -86,17 +95,24 @@ async def measure_latency(
     await worker.catch_up(deployment.published)
     await deployment.check_nothing_set_aside()
     cuts = statistics.quantiles(delays, n=100)
+    at, prefix = f"at {rate:,} events/s", "" if rate == BUSY_RATE else "quiet_"
     return [
-        Figure("alert_p50_ms", "event to alert at 10,000 events/s, p50", "ms", statistics.median(delays) * 1e3),
-        Figure("alert_p99_ms", "event to alert at 10,000 events/s, p99", "ms", cuts[98] * 1e3),
-        Figure("alert_max_ms", "event to alert at 10,000 events/s, worst", "ms", max(delays) * 1e3),
-        Figure("latency_cpu_percent", "worker CPU at 10,000 events/s", "%", cpu_share * 100),
-        Figure("producer_late_ms", "producer behind its plan, worst", "ms", late_seconds * 1e3),
+        Figure(f"{prefix}alert_p50_ms", f"event to alert {at}, p50", "ms", statistics.median(delays) * 1e3),
+        Figure(f"{prefix}alert_p99_ms", f"event to alert {at}, p99", "ms", cuts[98] * 1e3),
+        Figure(f"{prefix}alert_max_ms", f"event to alert {at}, worst", "ms", max(delays) * 1e3),
+        Figure(f"{prefix}latency_cpu_percent", f"worker CPU {at}", "%", cpu_share * 100),
+        Figure(f"{prefix}producer_late_ms", f"producer behind its plan {at}, worst", "ms", late_seconds * 1e3),
     ]
 
 
 def _plan(
-    deployment: Deployment, live: Iterable[FileEvent], last_events: list[FileEvent], seconds: int, counts: Counts
+    deployment: Deployment,
+    live: Iterable[FileEvent],
+    last_events: list[FileEvent],
+    *,
+    rate: int,
+    seconds: int,
+    counts: Counts,
 ) -> list[Planned]:
     """Place live events evenly over the run and crossing events at random instants of it."""
     hashes: dict[str, tuple[bytes, int]] = {}
@@ -110,7 +126,7 @@ def _plan(
         topic = deployment.names.input(item.kind)
         return Planned(at_seconds, topic, known[1] % (counts[topic] or 1), known[0], item.value, crosses)
 
-    plan = [planned(number / EVENTS_PER_SECOND, item, False) for number, item in enumerate(live)]
+    plan = [planned(number / rate, item, False) for number, item in enumerate(live)]
     draw = random.Random(7)
     plan += [planned(draw.uniform(QUIET_SECONDS, seconds), item, True) for item in last_events]
     return sorted(plan, key=lambda item: item.at_seconds)

@@ -20,8 +20,9 @@ from benchmarks.core import measure_core
 from benchmarks.deployment import Deployment
 from benchmarks.figures import Figure, as_json, machine, print_table
 from benchmarks.footprint import measure_footprint
-from benchmarks.latency import measure_latency
+from benchmarks.latency import BUSY_RATE, QUIET_RATE, measure_latency
 from benchmarks.midnight import measure_midnight
+from benchmarks.path import measure_path
 from benchmarks.throughput import make_backlog, make_history, measure_throughput
 from benchmarks.workload import Workload
 from service.adapters.embedded_kafka import EmbeddedKafka
@@ -72,15 +73,18 @@ async def measure_worker(bootstrap: str, home: Path, sizes: Sizes) -> list[Figur
     say(f"one worker catches up on {sizes.live_events:,} events ...")
     await make_backlog(deployment, workload, sizes.accounts, sizes.live_events)
     async with measure_throughput(deployment) as (worker, figures):
-        say("event to alert at 10,000 events/s ...")
-        latency = await measure_latency(
-            deployment,
-            worker,
-            workload,
-            accounts=sizes.accounts,
-            seconds=sizes.latency_seconds,
-            crossings=sizes.crossings,
-        )
+        latency: list[Figure] = []
+        for rate in (BUSY_RATE, QUIET_RATE):
+            say(f"event to alert at {rate:,} events/s ...")
+            latency += await measure_latency(
+                deployment,
+                worker,
+                workload,
+                accounts=sizes.accounts,
+                rate=rate,
+                seconds=sizes.latency_seconds,
+                crossings=sizes.crossings,
+            )
     say("a bare consumer on the same topics ...")
     raw = await deployment.read_raw()
     return [
@@ -96,7 +100,7 @@ async def measure(home: Path, sizes: Sizes) -> list[Figure]:
     """Measure everything."""
     kafka = EmbeddedKafka(home, brokers=1, port=0)
     say("the core by itself ...")
-    core = measure_core(time.time_ns() // 1_000_000)
+    core = [*measure_core(time.time_ns() // 1_000_000), *measure_path(time.time_ns() // 1_000_000)]
     say(f"a midnight at which {sizes.midnight_accounts:,} accounts are due ...")
     midnight = measure_midnight(sizes.midnight_accounts)
     say("starting a broker ...")

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
 from schemas.catalogue import INPUTS, OUTPUTS
 from schemas.envelope import OutputEvent
-from schemas.outputs import AlertData, RuleAlertData, ScoreData
+from schemas.fields import ACCOUNT_MAX, SENTENCE_MAX
+from schemas.outputs import AlertData, Band, RuleAlertData, ScoreData
 from schemas.times import time_text
 
 _RULE_ALERT_TYPE = OUTPUTS["rule_alert"].type.encode()  # a cheap look before the whole is read
+
+_BANDS = frozenset(get_args(Band))
 
 
 def encode_input(
@@ -42,10 +45,63 @@ def encode_input(
     )
 
 
-def encode_score(view: object, *, source: str) -> bytes:
-    """Write a score event from a view that has the fields of `ScoreData`; raises ValidationError when one is off."""
+def encode_score(view: Any, *, source: str) -> bytes:
+    """Write a score event from a view that has the fields of `ScoreData`; raises ValidationError when one is off.
+
+    A view whose numbers are plainly right is written as it is, in a fifth of the time that its model takes: its texts
+    are those of checked inputs and of the health model. A test holds both ways to one message.
+    """
+    if is_plainly_right(view):
+        return _write("score", f"{view.account}:{view.score_seq}", source, _fields(view))
     data = ScoreData.model_validate(view, from_attributes=True)
     return _encode_output("score", f"{data.account}:{data.seq}", source, data)
+
+
+def is_plainly_right(view: Any) -> bool:
+    """Tell whether every number of the view is finite and in its range, and what the core itself named is sound."""
+    score, coverage = view.score, view.coverage
+    total = (view.trend_7 or 0.0) + (view.trend_30 or 0.0)
+    for factor in view.factors:
+        total += factor.value + factor.output + factor.weight + factor.contribution + factor.points_lost
+        if not 0 < len(factor.sentence) <= SENTENCE_MAX:
+            return False
+    return (
+        total - total == 0.0  # one number that is not finite makes the sum one, and such a difference is not 0
+        and 0.0 <= coverage <= 1.0
+        and (score is None or 0.0 <= score <= 100.0)
+        and view.band in _BANDS
+        and view.computed_band in _BANDS
+        and 0 < len(view.account) <= ACCOUNT_MAX
+        and bool(view.model_version)
+    )
+
+
+def _fields(view: Any) -> dict[str, Any]:
+    return {
+        "account": view.account,
+        "seq": view.score_seq,
+        "as_of": time_text(view.time_ms),
+        "score": view.score,
+        "band": view.band,
+        "coverage": view.coverage,
+        "model_version": view.model_version,
+        "factors": view.factors,
+        "name": view.name,
+        "tier": view.tier,
+        "mrr_minor": view.mrr_minor,
+        "currency": view.currency,
+        "owner": view.owner,
+        "stage": view.stage,
+        "profile": view.profile,
+        "computed_band": view.computed_band,
+        "override_reason": view.override_reason,
+        "override_until": None if view.override_until_ms is None else time_text(view.override_until_ms),
+        "rules": view.rules,
+        "trend_7": view.trend_7,
+        "trend_30": view.trend_30,
+        "model_changed": view.model_changed,
+        "returned_at": None if view.returned_ms is None else time_text(view.returned_ms),
+    }
 
 
 def encode_alert(alert: object, *, source: str) -> bytes:
@@ -64,16 +120,20 @@ def encode_rule_alert(alert: object, *, source: str) -> bytes:
 
 
 def _encode_output(short: str, event_id: str, source: str, data: ScoreData | AlertData) -> bytes:
+    return _write(short, event_id, source, data.model_dump(by_alias=True))
+
+
+def _write(short: str, event_id: str, source: str, data: dict[str, Any]) -> bytes:
     return orjson.dumps(
         {
             "specversion": "1.0",
             "id": event_id,
             "source": source,
             "type": OUTPUTS[short].type,
-            "subject": data.account,
-            "time": time_text(data.as_of_ms),
+            "subject": data["account"],
+            "time": data["as_of"],
             "datacontenttype": "application/json",
-            "data": data.model_dump(by_alias=True),
+            "data": data,
         }
     )
 

@@ -14,6 +14,8 @@ from pydantic_core import CoreSchema, core_schema
 from schemas.times import MAX_TIME_MS, MIN_TIME_MS, RFC3339_PATTERN, parse_time_ms, time_text
 
 ACCOUNT_MAX_BYTES: Final = 256
+ACCOUNT_MAX: Final = 256  # characters
+SENTENCE_MAX: Final = 2_000
 MAX_MINOR_UNITS: Final = 2**53 - 1  # exact in every JSON reader, also in those that know only doubles
 
 
@@ -41,13 +43,13 @@ class _TimeSchema:
 
 
 UtcTime = Annotated[int, _TimeSchema()]
-AccountId = Annotated[str, _text(256)]
+AccountId = Annotated[str, _text(ACCOUNT_MAX)]
 Identifier = Annotated[str, _text(256)]
 Source = Annotated[str, _text(512)]
 OutputId = Annotated[str, _text(512)]  # an account id and more
 Name = Annotated[str, _text(256)]
 Label = Annotated[str, _text(64)]
-Sentence = Annotated[str, _text(2_000)]
+Sentence = Annotated[str, _text(SENTENCE_MAX)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 MinorUnits = Annotated[int, Field(ge=0, le=MAX_MINOR_UNITS)]
 Sentiment = Annotated[float, Field(ge=-1, le=1)]

@@ -21,9 +21,10 @@ import orjson
 from schemas.catalogue import INPUTS, InputKind
 from schemas.codec import encode_input
 from schemas.times import parse_time_ms
+from service.core_events import ID_SEPARATOR
 from service.errors import InputError, RecordRejected
 from service.ingest import VALUE_MAX_BYTES
-from service.plain_usage import ACTIONS, ID_MAX, ID_SEPARATOR, make_usage
+from service.plain_usage import ACTIONS, ID_MAX, make_usage
 from service.scoring.events import Usage
 
 REQUIRED_FIELDS = ("account", "time", "type")

@@ -1,7 +1,7 @@
 """From a Kafka record to a core event, or to a reason why not: the only reader of untrusted input.
 
-Good records take one pass: parse and validate together, then copy to the core's own class; plain usage events have a
-shorter way (`service.plain_usage`). Only a record that fails is looked at again, to say why. Nothing here writes, logs
+Good records take one pass: parse and validate together, then copy to the core's own class; plain events have a
+shorter way (`service.plain_events`). Only a record that fails is looked at again, to say why. Nothing here writes, logs
 or counts accounts; details never carry payload text.
 """
 
@@ -14,14 +14,14 @@ from typing import Any, Final
 import orjson
 from pydantic import ValidationError
 
-from schemas import inputs as wire
 from schemas.catalogue import INPUT_READER, INPUTS, INPUTS_BY_TYPE, OUTPUTS, TYPE_PATTERN
 from schemas.envelope import STRUCTURED_HEADERS, InputEvent
 from schemas.fields import ACCOUNT_MAX_BYTES
 from schemas.outputs import DETAIL_MAX_LENGTH
+from service.core_events import BUILDERS, ID_SEPARATOR
 from service.errors import RecordRejected
-from service.plain_usage import ID_SEPARATOR, plain_usage
-from service.scoring.events import AccountUpdate, Event, Payment, Survey, Ticket, Usage
+from service.plain_events import plain_event
+from service.scoring.events import Event
 
 VALUE_MAX_BYTES: Final = 64 * 1024
 HEADERS_MAX_BYTES: Final = 8 * 1024
@@ -44,6 +44,15 @@ class Decoder:
         self, kind: str | None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
     ) -> Event:
         """Decode a record of a topic of this kind (None: of any kind); raises RecordRejected."""
+        if value and key and not headers and len(value) <= VALUE_MAX_BYTES:
+            plain = self._plain(kind, value)
+            if plain is not None and key == plain.account.encode():
+                return plain
+        return self._decode(kind, key, value, headers)
+
+    def _decode(
+        self, kind: str | None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
+    ) -> Event:
         payload = _payload(value)
         if not key:
             raise RecordRejected("missing_key", "key: expected the account id in UTF-8")
@@ -77,10 +86,12 @@ class Decoder:
         self._accepted_ms = self._now_ms() + FUTURE_TOLERANCE_MS
         return time_ms > self._accepted_ms
 
-    def _plain(self, kind: str | None, payload: bytes) -> Usage | None:
+    def _plain(self, kind: str | None, payload: bytes) -> Event | None:
         """Take the short way when it leads there; whatever is odd, also in time or topic, goes the long way."""
-        plain = plain_usage(payload) if kind is None or kind == "usage" else None
-        return None if plain is None or self.is_future(plain.time_ms) else plain
+        plain = plain_event(kind, payload)
+        if plain is None or (plain.time_ms > self._accepted_ms and self.is_future(plain.time_ms)):
+            return None
+        return plain
 
     def _validated(self, kind: str | None, payload: bytes) -> InputEvent[Any]:
         # `N` and `I` are rare in events, and one byte is found much faster than a word.
@@ -105,7 +116,7 @@ class Decoder:
         if unknown:
             short = INPUTS_BY_TYPE[type_].short
             self.unknown_fields[short] = self.unknown_fields.get(short, 0) + len(unknown)
-        return _BUILDERS[type_](event.data, event.subject, event.source + ID_SEPARATOR + event.id, event.time_ms)
+        return BUILDERS[type_](event.data, event.subject, event.source + ID_SEPARATOR + event.id, event.time_ms)
 
 
 # -- the record ------------------------------------------------------------------------------------------
@@ -233,96 +244,3 @@ def _detail(path: str, text: str) -> str:
     """Join place and expectation, printable and short whatever they hold."""
     printable = "".join(character if character.isprintable() else "?" for character in f"{path}: {text}")
     return printable[:DETAIL_MAX_LENGTH]
-
-
-# -- to the core -----------------------------------------------------------------------------------------
-
-
-def _login(data: wire.Login, account: str, event_id: str, time_ms: int) -> Usage:
-    return Usage(account, event_id, time_ms, "login", data.user, data.role)
-
-
-def _feature_used(data: wire.FeatureUsed, account: str, event_id: str, time_ms: int) -> Usage:
-    return Usage(account, event_id, time_ms, "feature_used", data.user, data.role, data.feature)
-
-
-def _session(data: wire.Session, account: str, event_id: str, time_ms: int) -> Usage:
-    return Usage(account, event_id, time_ms, "session", data.user, data.role, None, data.duration_seconds)
-
-
-def _invoice_paid(data: wire.InvoicePaid, account: str, event_id: str, time_ms: int) -> Payment:
-    return Payment(account, event_id, time_ms, "invoice_paid", data.amount_minor, data.currency, data.invoice)
-
-
-def _payment_failed(data: wire.PaymentFailed, account: str, event_id: str, time_ms: int) -> Payment:
-    return Payment(account, event_id, time_ms, "payment_failed", data.amount_minor, data.currency, data.invoice)
-
-
-def _invoice_overdue(data: wire.InvoiceOverdue, account: str, event_id: str, time_ms: int) -> Payment:
-    return Payment(
-        account, event_id, time_ms, "invoice_overdue", data.amount_minor, data.currency, data.invoice, None, data.due_ms
-    )
-
-
-def _subscription_changed(data: wire.SubscriptionChanged, account: str, event_id: str, time_ms: int) -> Payment:
-    return Payment(account, event_id, time_ms, "subscription_changed", None, data.currency, None, data.mrr_minor)
-
-
-def _purchase(data: wire.Purchase, account: str, event_id: str, time_ms: int) -> Payment:
-    return Payment(account, event_id, time_ms, "purchase", data.amount_minor, data.currency)
-
-
-def _ticket_opened(data: wire.TicketOpened, account: str, event_id: str, time_ms: int) -> Ticket:
-    return Ticket(account, event_id, time_ms, "opened", data.ticket, data.severity, data.tags, data.sentiment)
-
-
-def _ticket_updated(data: wire.TicketUpdated, account: str, event_id: str, time_ms: int) -> Ticket:
-    return Ticket(account, event_id, time_ms, "updated", data.ticket, data.severity, data.tags, data.sentiment)
-
-
-def _ticket_solved(data: wire.TicketSolved, account: str, event_id: str, time_ms: int) -> Ticket:
-    return Ticket(account, event_id, time_ms, "solved", data.ticket, data.severity, data.tags, data.sentiment)
-
-
-def _survey_answered(data: wire.SurveyAnswered, account: str, event_id: str, time_ms: int) -> Survey:
-    return Survey(account, event_id, time_ms, data.kind, data.response, data.score, *data.scale())
-
-
-def _account_updated(data: wire.AccountUpdated, account: str, event_id: str, time_ms: int) -> AccountUpdate:
-    return AccountUpdate(
-        account,
-        event_id,
-        time_ms,
-        name=data.name,
-        tier=data.tier,
-        mrr_minor=data.mrr_minor,
-        currency=data.currency,
-        owner=data.owner,
-        stage=data.stage,
-        renewal_ms=data.renewal_ms,
-        key_users=data.key_users,
-        csm_sentiment=data.csm_sentiment,
-        override_band=data.override_band,
-        override_reason=data.override_reason,
-        override_until_ms=data.override_until_ms,
-    )
-
-
-_BUILDERS: Final[dict[str, Callable[[Any, str, str, int], Event]]] = {
-    INPUTS[short].type: builder
-    for short, builder in (
-        ("login", _login),
-        ("feature_used", _feature_used),
-        ("session", _session),
-        ("invoice_paid", _invoice_paid),
-        ("payment_failed", _payment_failed),
-        ("invoice_overdue", _invoice_overdue),
-        ("subscription_changed", _subscription_changed),
-        ("purchase", _purchase),
-        ("ticket_opened", _ticket_opened),
-        ("ticket_updated", _ticket_updated),
-        ("ticket_solved", _ticket_solved),
-        ("survey_answered", _survey_answered),
-        ("account_updated", _account_updated),
-    )
-}

@@ -8,15 +8,15 @@ whoever finished its last record. Faust's own acknowledgements are not used.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import faust
-from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from agents.runtime.fetching import Record
 from agents.runtime.table import Partition
 
-Record: TypeAlias = ConsumerRecord
+__all__ = ["BatchSchema", "Record", "RecordBatch"]
 
 
 class RecordBatch:

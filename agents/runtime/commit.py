@@ -2,12 +2,16 @@
 
     1  fix the offsets of every batch that is applied
     2  write all dirty state to the changelog, await every acknowledgement
-    3  publish the outputs that this very state decided (alerts, scores), await every acknowledgement
+    3  publish the outputs that this very state decided (alerts, views), await every acknowledgement
     4  write the states that must remember their outputs as sent, await every acknowledgement
     5  commit the offsets fixed in 1
 
-Steps 2 to 4 alone, for a few keys, are an urgent flush: an alert need not wait for the commit interval. One lock
-serialises both. An error in any step leaves the order broken, so the committer refuses to go on and the worker stops;
+Steps 2 to 4 are done side by side for all partitions, and within one in slices of keys, so that agents get the loop in
+between. They alone, for the keys of new alerts, are an urgent flush: an alert need not wait for the commit interval,
+and not for more of a commit than the slice of its partition that is under way (a partition's lock serialises both).
+Views come with the slices as far as a share of the time allows; the rest follows with later commits.
+
+An error in any step leaves the order broken, so the committer refuses to go on and the worker stops;
 `docs/failure-modes.md` tells what a crash after each step leaves behind.
 """
 
@@ -15,16 +19,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from agents.runtime.producer import OutRecord, send_records
-from agents.runtime.table import Partition, PartitionedTable
+from agents.runtime.producer import send_records
+from agents.runtime.table import Partition, PartitionedTable, ViewBudget
 from service.errors import DependencyError
+
+# Keys that a commit flushes, and views that it makes, before an urgent flush of the same partition gets its turn: some
+# two milliseconds of work. Slices of all partitions come in one turn of the loop.
+SLICE_KEYS = 256
+SLICE_VIEWS = 32
+# Views may take this share of the time since the last commit, which counts for at most so many seconds ...
+VIEW_SHARE = 0.2
+VIEW_INTERVAL_SECONDS_MAX = 2.0
+# ... and so many seconds before partitions are given up, within the time that a stop may take.
+LAST_VIEWS_SECONDS = 3.0
 
 FaultPoint = Callable[[str], Awaitable[None]]
 
@@ -59,21 +74,30 @@ class Committer:
         self._fault_point = fault_point
         self._lock = asyncio.Lock()
         self._broken: BaseException | None = None
+        self._began_seconds = time.monotonic()
         self.stats = CommitStats()
 
     async def commit(
-        self, take_offsets: Callable[[], dict[TP, int]], commit_offsets: Callable[..., Awaitable[bool]]
+        self,
+        take_offsets: Callable[[], dict[TP, int]],
+        commit_offsets: Callable[..., Awaitable[bool]],
+        *,
+        is_last: bool = False,
     ) -> bool:
-        """Do the five steps; return whether offsets were committed. Raises what any step raised."""
+        """Do the five steps; return whether offsets were committed. Raises what any step raised.
+
+        The last commit before partitions are given up takes more time for views.
+        """
         async with self._lock:
             with self._breaking():
+                views_seconds = self._views_seconds(is_last=is_last)
                 offsets = take_offsets()
                 for tp, offset in offsets.items():
                     if (partition := self._table.partition(tp.partition)) is not None:
                         partition.input_ends[tp.topic] = offset
+                begun = [(partition, *partition.begin_commit()) for partition in self._table.owned.values()]
                 await self._fault_point("offsets fixed")
-                owned = list(self._table.owned.values())
-                await self._flush([(partition, None) for partition in owned])
+                await all_done(self._flush_slices(*each, ViewBudget(views_seconds / len(begun))) for each in begun)
                 await self._fault_point("state flushed")
                 committed = await commit_offsets(offsets) if offsets else False
                 await self._fault_point("offsets committed")
@@ -82,12 +106,20 @@ class Committer:
 
     async def flush_urgent(self, partition: Partition, keys: Iterable[bytes]) -> None:
         """Make the given keys durable and publish their outputs at once."""
-        async with self._lock:
+        async with partition.lock:
             if self._table.partition(partition.number) is not partition:
                 return  # revoked meanwhile: its next owner publishes from the changelog
             with self._breaking():
                 dirty = [key for key in keys if key in partition.dirty]
-                await self._flush([(partition, dirty)] if dirty else [])
+                if dirty:
+                    await self._flush(partition, dirty, ViewBudget())
+
+    def _views_seconds(self, *, is_last: bool) -> float:
+        """Say how long this commit may spend on making views."""
+        before_seconds, self._began_seconds = self._began_seconds, time.monotonic()
+        if is_last:
+            return LAST_VIEWS_SECONDS
+        return VIEW_SHARE * min(self._began_seconds - before_seconds, VIEW_INTERVAL_SECONDS_MAX)
 
     def _breaking(self) -> _Breaking:
         if self._broken is not None:
@@ -98,58 +130,60 @@ class Committer:
         """Refuse every later commit: the order of acknowledgements is no longer known."""
         self._broken = error
 
-    async def _flush(self, dirty: list[_Dirty]) -> None:
-        while dirty:
-            dirty = await self._flush_once(dirty)
+    async def _flush_slices(self, partition: Partition, keys: list[bytes], progress: int, budget: ViewBudget) -> None:
+        """Flush the keys, letting urgent flushes of the partition in between."""
+        rest = deque(keys)
+        while rest:
+            async with partition.lock:
+                if self._table.partition(partition.number) is not partition:
+                    return
+                chosen = _take_slice(rest, partition, budget)
+                if chosen or not rest:
+                    await self._flush(partition, chosen, budget, None if rest else progress)
 
-    async def _flush_once(self, dirty: list[_Dirty]) -> list[_Dirty]:
-        """Flush and publish keys of all given partitions together; return those to store again: their outputs are sent.
-
-        Together, because each acknowledgement is waited for while agents use the loop.
-        """
-        started = time.perf_counter()
-        encoded: list[_Encoded] = []
-        for partition, chosen in dirty:
-            keys = list(partition.dirty) if chosen is None else chosen
-            if not keys:
-                continue
-            records, outputs = partition.encode_dirty(self._changelog_topic, keys)
-            encoded.append(_Encoded(partition, partition.generation, records, outputs))
-            await asyncio.sleep(0)
-        await self._send([record for part in encoded for record in part.records])
-        await self._fault_point("state acknowledged")
-        await self._send([output for part in encoded for made in part.outputs.values() for output in made])
-        await self._fault_point("outputs published")
-        self.stats.flushes += 1
-        self.stats.state_records += sum(len(part.records) for part in encoded)
-        again: list[_Dirty] = [(part.partition, keys) for part in encoded if (keys := part.note_published())]
-        self.stats.flush_seconds += time.perf_counter() - started
-        return again
-
-    async def _send(self, records: list[OutRecord]) -> None:
-        await send_records(self._producer(), records)
-
-
-_Dirty: TypeAlias = tuple[Partition, list[bytes] | None]
-"""Keys of a partition to flush; None: all that are dirty when its turn comes."""
+    async def _flush(
+        self, partition: Partition, keys: list[bytes], budget: ViewBudget, progress: int | None = None
+    ) -> None:
+        """Flush and publish keys until none has to be stored again because its outputs are sent."""
+        again: Sequence[bytes] = keys
+        while again or progress is not None:
+            started = time.perf_counter()
+            records, outputs = partition.encode_dirty(self._changelog_topic, again, budget, progress)
+            progress = None
+            await send_records(self._producer(), records)
+            await self._fault_point("state acknowledged")
+            await send_records(self._producer(), [output for made in outputs.values() for output in made])
+            await self._fault_point("outputs published")
+            partition.note_published()
+            published = partition.hooks.published
+            again = [key for key, made in outputs.items() if published(partition, key, partition.get(key), made)]
+            self.stats.flushes += 1
+            self.stats.state_records += len(records)
+            self.stats.flush_seconds += time.perf_counter() - started
 
 
-class _Encoded(NamedTuple):
-    """What one flush writes for one partition."""
+def _take_slice(rest: deque[bytes], partition: Partition, budget: ViewBudget) -> list[bytes]:
+    """Take the next keys that are dirty or, while there is time for views, late."""
+    dirty, outdated, late = partition.dirty, partition.outdated, partition.late
+    has_time = budget.seconds_left > 0
+    chosen: list[bytes] = []
+    views = 0
+    while rest and len(chosen) < SLICE_KEYS and views < SLICE_VIEWS:
+        key = rest.popleft()
+        if key in dirty or (has_time and key in late):
+            chosen.append(key)
+            views += has_time and key in outdated
+    return chosen
 
-    partition: Partition
-    generation: int
-    records: list[OutRecord]
-    outputs: dict[bytes, list[OutRecord]]
 
-    def note_published(self) -> list[bytes]:
-        """Move the marker, tell the application, and return the keys whose states changed by that."""
-        partition = self.partition
-        partition.published_generation = self.generation
-        published = partition.hooks.published
-        return [
-            key for key, made in self.outputs.items() if made and published(partition, key, partition.get(key), made)
-        ]
+async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait until everything is done; when one fails, stop the others first, then raise its error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for each in work:
+                group.create_task(each)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 class _Breaking:

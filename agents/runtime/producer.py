@@ -7,10 +7,11 @@ packed into batches for an explicit partition, and the caller awaits every broke
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.transport.drivers import aiokafka as driver
 
 from service.errors import DependencyError
@@ -59,23 +60,24 @@ async def send_records(producer: AIOKafkaProducer, records: Iterable[OutRecord])
 
 
 async def _send_partition(producer: AIOKafkaProducer, topic: str, partition: int, records: list[OutRecord]) -> None:
-    acks = []
-    batch = producer.create_batch()
-    for record in records:
-        added = batch.append(
-            timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=list(record.headers)
-        )
-        if added is None:
-            acks.append(await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
-            added = batch.append(
-                timestamp=record.timestamp_ms,
-                key=record.key,
-                value=record.value,
-                headers=list(record.headers),
-            )
-            if added is None:
-                raise DependencyError(f"a record for {topic}/{partition} does not fit into a batch")
-    acks.append(await producer.send_batch(batch, topic, partition=partition))
+    acks = [
+        await producer.send_batch(batch, topic, partition=partition) for batch in pack(producer.create_batch, records)
+    ]
     for ack in acks:
         await ack
+
+
+def pack(new_batch: Callable[[], BatchBuilder], records: Iterable[OutRecord]) -> list[BatchBuilder]:
+    """Pack records into as many batches as they need, in order."""
+    batch = new_batch()
+    batches = [batch]
+    append = batch.append
+    for _, _, key, value, given, timestamp_ms in records:
+        headers = list(given)
+        if append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+            batch = new_batch()
+            batches.append(batch)
+            append = batch.append
+            if append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
+                raise DependencyError("a record does not fit into a batch")
+    return batches

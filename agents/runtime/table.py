@@ -12,15 +12,24 @@ Each changelog record opens with a header that this layer owns:
 partitions moved cannot put an older state over a newer one. `generation` counts the flushes of the partition. The
 marker record (key MARKER_KEY) tells of the partition: its generation is the last one whose outputs were acknowledged
 (after a crash, exactly the keys of later generations may lack their outputs, and they are published again), its
-revision is the progress of the partition's time at the last flush of every dirty key, and its payload, JSON by topic,
-the input offsets that were about to be committed: an input that ends before them was deleted and made anew.
+revision is the progress of the partition's time at the last commit, and its payload, JSON by topic, the input offsets
+that were about to be committed: an input that ends before them was deleted and made anew.
+
+Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
+value is now, may wait: only the last one counts, and making one costs more than storing the state. A key whose view is
+out of date is `outdated`; one whose stored state is ahead of its published view is `late`, and the marker stays behind the
+oldest of those.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
+import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import inf
 from typing import Any, Protocol
 
 from faust.tables.table import Table
@@ -35,6 +44,8 @@ GENERATION = slice(1, 5)
 REVISION = slice(5, 13)
 MARKER_KEY = b"\x00marker"
 NO_GENERATION = bytes(4)
+# Late keys that one commit looks at: more than any commit has the time to make views for.
+LATE_KEYS_MAX = 10_000
 
 
 class Value(Protocol):
@@ -56,7 +67,10 @@ class StateHooks(Protocol):
         """Return how far the partition's time is, a number >= 0; recovery hands back that of the last whole flush."""
 
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
-        """Make the records that may leave once this very state of the value is durable."""
+        """Make the records that must leave once this very state of the value is durable."""
+
+    def view(self, partition: Partition, key: bytes, value: Any) -> OutRecord:
+        """Make the record that shows this very state of the value; asked for keys in `Partition.outdated`."""
 
     def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
         """Note that the outputs of a flushed value are acknowledged; return whether that must be stored at once."""
@@ -68,8 +82,17 @@ class StateHooks(Protocol):
         """Let go of a partition; its values must not be touched any more."""
 
 
+class ViewBudget:
+    """How long a flush may spend on making views; what is not made stays outdated and comes with a later one."""
+
+    __slots__ = ("seconds_left",)
+
+    def __init__(self, seconds: float = inf) -> None:
+        self.seconds_left = seconds
+
+
 class Partition:
-    """The values of one owned partition."""
+    """The values of one owned partition; `lock` serialises its flushes."""
 
     __slots__ = (
         "data",
@@ -78,8 +101,11 @@ class Partition:
         "generation",
         "hooks",
         "input_ends",
+        "late",
         "live",
+        "lock",
         "number",
+        "outdated",
         "progress",
         "published_generation",
     )
@@ -91,6 +117,11 @@ class Partition:
         self.dirty: set[bytes] = set()
         self.live: set[bytes] = set()  # keys whose values are decoded
         self.flushed: set[bytes] = set()  # keys flushed since the last `idle_keys`
+        self.outdated: set[bytes] = set()  # keys whose published view is out of date
+        self.late: dict[
+            bytes, int
+        ] = {}  # outdated keys that are stored, oldest first: the first generation without view
+        self.lock = asyncio.Lock()
         self.input_ends: dict[str, int] = {}  # by topic: the offset after the last record that is in the state
         self.generation = 0
         self.published_generation = 0
@@ -114,6 +145,8 @@ class Partition:
         """Remove a value; the next flush writes its tombstone."""
         self.data.pop(key, None)
         self.live.discard(key)
+        self.outdated.discard(key)
+        self.late.pop(key, None)
         self.dirty.add(key)
 
     def payloads(self) -> Iterator[tuple[bytes, bytes]]:
@@ -124,8 +157,8 @@ class Partition:
                 yield key, value[size:]
 
     def idle_keys(self) -> list[bytes]:
-        """List the decoded values that no flush has touched since the last call."""
-        idle = list(self.live - self.flushed - self.dirty)
+        """List the decoded values that no flush has touched since the last call, and whose view is published."""
+        idle = list(self.live - self.flushed - self.dirty - self.outdated)
         self.flushed = set()
         return idle
 
@@ -169,31 +202,56 @@ class Partition:
 
     # -- flush -------------------------------------------------------------------------------------------
 
-    def encode_dirty(self, topic: str, keys: list[bytes]) -> tuple[list[OutRecord], dict[bytes, list[OutRecord]]]:
-        """Encode the given dirty keys as the next generation; return changelog records and outputs by key.
+    def begin_commit(self) -> tuple[list[bytes], int]:
+        """Return the keys that the commit must store or may publish, and the partition's progress right now."""
+        keys = dict.fromkeys((*islice(self.late, LATE_KEYS_MAX), *self.dirty))
+        return list(keys), self.hooks.progress(self)
 
-        State and outputs are of the same instant: nothing awaits in between. Progress is taken when every dirty key is
-        among them: after a crash the other keys would be older than it.
+    def encode_dirty(
+        self, topic: str, keys: Iterable[bytes], budget: ViewBudget, progress: int | None = None
+    ) -> tuple[list[OutRecord], dict[bytes, list[OutRecord]]]:
+        """Encode those of the keys that are dirty as the next generation; return changelog records and outputs by key.
+
+        A key's state and outputs are of the same instant: nothing awaits in between. `progress` is given with the last
+        keys of a commit, once every key that was dirty at its begin is written or among these: after a crash a key that
+        is not would be older than the partition's time.
         """
-        if len(keys) == len(self.dirty):
-            self.progress = self.hooks.progress(self)
+        if progress is not None:
+            self.progress = progress
         self.generation += 1
-        number, hooks, generation = self.number, self.hooks, self.generation
+        number, hooks, generation, dirty, outdated = self.number, self.hooks, self.generation, self.dirty, self.outdated
         records: list[OutRecord] = []
         outputs: dict[bytes, list[OutRecord]] = {}
         for key in keys:
             value = self.get(key)
-            if value is None:
-                records.append(OutRecord(topic, number, key, None))
-                continue
-            stored = HEADER.pack(FORMAT, generation, value.revision) + hooks.encode(value)
-            records.append(OutRecord(topic, number, key, stored))
-            outputs[key] = hooks.outputs(self, key, value)
+            made: list[OutRecord] = []
+            if key in dirty:
+                dirty.discard(key)
+                self.flushed.add(key)
+                if value is None:
+                    records.append(OutRecord(topic, number, key, None))
+                    continue
+                stored = HEADER.pack(FORMAT, generation, value.revision) + hooks.encode(value)
+                records.append(OutRecord(topic, number, key, stored))
+                made = hooks.outputs(self, key, value)
+            if key in outdated:
+                if budget.seconds_left > 0:
+                    begin = time.perf_counter()
+                    made.append(hooks.view(self, key, value))
+                    budget.seconds_left -= time.perf_counter() - begin
+                    outdated.discard(key)
+                    self.late.pop(key, None)
+                else:
+                    self.late.setdefault(key, generation)
+            if made:
+                outputs[key] = made
         marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + json.dumps(self.input_ends).encode()
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
-        self.dirty.difference_update(keys)
-        self.flushed.update(keys)
         return records, outputs
+
+    def note_published(self) -> None:
+        """Move the marker: every output made so far is acknowledged."""
+        self.published_generation = next(iter(self.late.values()), self.generation + 1) - 1
 
 
 class PartitionedTable(Table[bytes, Any]):

@@ -21,6 +21,8 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 
 from agents.runtime.batch import Record, RecordBatch
+from agents.runtime.commit import Committer
+from agents.runtime.fetching import BatchConsumerThread
 from agents.runtime.producer import DurableProducer
 from service.errors import StateError
 
@@ -42,6 +44,9 @@ class BatchConsumer(driver.Consumer):
         self._held: set[TP] = set()
         self._no_fetch = asyncio.Event()
         self._no_fetch.set()
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     # -- delivery ----------------------------------------------------------------------------------------
 
@@ -87,7 +92,7 @@ class BatchConsumer(driver.Consumer):
             tp.partition,
             last.offset,
             last.timestamp / 1000.0,
-            last.timestamp_type,
+            0,
             None,
             None,
             batch,  # type: ignore[arg-type]  # the point of this layer: a batch travels as one message's value
@@ -153,8 +158,12 @@ class BatchConsumer(driver.Consumer):
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002 - Faust's signature
         """Flush state, publish outputs and commit, in the committer's order."""
-        committed: bool = await self.app.committer.commit(self.take_offsets, self._commit_offsets)
-        return committed
+        return await self.flush_and_commit(is_last=False)
+
+    async def flush_and_commit(self, *, is_last: bool) -> bool:
+        """Commit; the last one before partitions are given up takes more time to bring views out."""
+        committer: Committer = self.app.committer
+        return await committer.commit(self.take_offsets, self._commit_offsets, is_last=is_last)
 
     def take_offsets(self) -> dict[TP, int]:
         """Remove the acked head of every queue; return the offset after each."""
@@ -170,7 +179,7 @@ class BatchConsumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Commit what is applied; batches still waiting are read again by the next owner."""
-        await self.commit()
+        await self.flush_and_commit(is_last=True)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""

@@ -13,7 +13,7 @@ import pytest
 
 from agents.model_reload import RESCORE_SLICE_ACCOUNTS, ModelReload
 from agents.runtime.producer import OutRecord
-from agents.runtime.table import Partition
+from agents.runtime.table import Partition, ViewBudget
 from service.model.loader import load_model
 from tests.agents.test_scorer import DAY_MS, START_MS, Bench, alerts_of, busy, login, scores_of
 from tests.scoring.models import DEFAULT, RESTLESS
@@ -34,9 +34,9 @@ def living(days: int = 70) -> Bench:
 def stored(bench: Bench) -> list[OutRecord]:
     """Write every account and the marker as the changelog has them, outputs acknowledged."""
     bench.partition.dirty.update(bench.partition.data)
-    records, _ = bench.partition.encode_dirty("changelog", list(bench.partition.dirty))
+    records, _ = bench.partition.encode_dirty("changelog", *bench.all_dirty())
     bench.partition.published_generation = bench.partition.generation
-    return [*records, *bench.partition.encode_dirty("changelog", [])[0]]
+    return [*records, *bench.partition.encode_dirty("changelog", [], ViewBudget())[0]]
 
 
 def test_every_account_is_scored_anew_marked_and_without_alerts() -> None:
@@ -116,7 +116,7 @@ def test_a_marked_score_that_was_stored_but_not_published_keeps_its_mark() -> No
     bench = living()
     bench.scorer.use_model(RESTLESS)
     bench.task.rescore(3)
-    records, _ = bench.partition.encode_dirty("changelog", list(bench.partition.dirty))
+    records, _ = bench.partition.encode_dirty("changelog", *bench.all_dirty())
     after = Bench(model=RESTLESS)
     after.recover(records)
     after.offset = bench.offset
@@ -130,7 +130,7 @@ def test_unpublished_scores_of_another_model_are_made_whole_by_the_one_in_force(
     """Killed before its scores left and started with another model, the worker publishes the new model's, marked."""
     bench = living()
     bench.apply(login(80))
-    records, _ = bench.partition.encode_dirty("changelog", list(bench.partition.dirty))
+    records, _ = bench.partition.encode_dirty("changelog", *bench.all_dirty())
     after = Bench(model=RESTLESS)
     after.recover(records)
     score = scores_of(after.flush())["acme"]
@@ -201,7 +201,7 @@ def test_each_slice_is_out_before_the_next(caplog: pytest.LogCaptureFixture) -> 
     async def flush(partition: Partition, keys: Iterable[bytes]) -> None:
         asked = set(keys)
         await asyncio.sleep(0.01)
-        assert (partition, partition.dirty, bench.task.due_scores) == (bench.partition, asked, asked)
+        assert (partition, partition.dirty, bench.partition.outdated) == (bench.partition, asked, asked)
         slices.append(len(scores_of(bench.flush())))
 
     async def run() -> None:

@@ -15,7 +15,7 @@ from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
 from agents.runtime.batch import RecordBatch
 from agents.runtime.producer import OutRecord
-from agents.runtime.table import Partition
+from agents.runtime.table import Partition, ViewBudget
 from agents.scorer import Scorer
 from schemas.codec import encode_input, read_alert, read_score
 from schemas.outputs import ScoreData
@@ -89,10 +89,15 @@ class Bench:
         asyncio.run(self.ingest.handler(0)(batch))
         return batch
 
+    def all_dirty(self) -> tuple[list[bytes], ViewBudget, int]:
+        """Return what a commit passes to the partition."""
+        keys, progress = self.partition.begin_commit()
+        return keys, ViewBudget(), progress
+
     def flush(self) -> list[OutRecord]:
         """Flush all dirty keys as the committer does; return the outputs."""
         keys = list(self.partition.dirty)
-        _, outputs = self.partition.encode_dirty("changelog", keys)
+        _, outputs = self.partition.encode_dirty("changelog", keys, ViewBudget())
         for key, made in outputs.items():
             if made:
                 self.scorer.published(self.partition, key, self.partition.data[key], made)
@@ -168,7 +173,7 @@ def test_alerts_not_acknowledged_before_a_crash_are_sent_again_with_the_same_ids
     bench = Bench()
     bench.apply(*busy(range(80)))
     tick_until(bench, 160)
-    records, outputs = bench.partition.encode_dirty("changelog", list(bench.partition.dirty))
+    records, outputs = bench.partition.encode_dirty("changelog", *bench.all_dirty())
     lost = alerts_of(outputs[b"acme"])
 
     after = Bench()
@@ -182,7 +187,7 @@ def test_a_recovered_partition_wakes_the_accounts_that_are_due() -> None:
     """The heap is rebuilt from the stored states, without an event."""
     bench = Bench()
     bench.apply(*busy(range(80)))
-    records, _ = bench.partition.encode_dirty("changelog", list(bench.partition.dirty))
+    records, _ = bench.partition.encode_dirty("changelog", *bench.all_dirty())
     after = Bench()
     after.recover(records)
     tick_until(after, 160)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.runtime.producer import OutRecord
-from agents.runtime.table import HEADER, MARKER_KEY, Partition
+from agents.runtime.table import HEADER, MARKER_KEY, Partition, ViewBudget
 from service.errors import StateError
 
 
@@ -24,7 +25,7 @@ class Count:
 
 
 class CountHooks:
-    """Hooks of a table of counts; every flushed count is also an output."""
+    """Hooks of a table of counts; the view of a key is its count."""
 
     def encode(self, value: Any) -> bytes:
         return json.dumps([value.revision, value.total]).encode()
@@ -36,7 +37,10 @@ class CountHooks:
         return sum(value.total for value in partition.data.values() if isinstance(value, Count))
 
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
-        return [OutRecord("counts", partition.number, key, str(value.total).encode())]
+        return []
+
+    def view(self, partition: Partition, key: bytes, value: Any) -> OutRecord:
+        return OutRecord("counts", partition.number, key, str(value.total).encode())
 
     def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
         return False
@@ -56,12 +60,15 @@ class Stored(NamedTuple):
     offset: int = 0
 
 
-def flush(partition: Partition, changelog: list[Stored], *, acknowledged: bool = True) -> None:
+def flush(
+    partition: Partition, changelog: list[Stored], *, acknowledged: bool = True, budget: ViewBudget | None = None
+) -> None:
     """Flush all dirty keys into a list that stands for the changelog."""
-    records, _ = partition.encode_dirty("changelog", list(partition.dirty))
+    keys, progress = partition.begin_commit()
+    records, _ = partition.encode_dirty("changelog", keys, budget or ViewBudget(), progress)
     changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
     if acknowledged:
-        partition.published_generation = partition.generation
+        partition.note_published()
 
 
 def count(partition: Partition, key: bytes) -> None:
@@ -70,6 +77,7 @@ def count(partition: Partition, key: bytes) -> None:
     value.revision += 1
     value.total += 1
     partition.put(key, value)
+    partition.outdated.add(key)
 
 
 def recover(changelog: list[Stored]) -> tuple[Partition, list[bytes]]:
@@ -173,14 +181,14 @@ def test_generations_go_on_after_recovery() -> None:
     assert HEADER.unpack_from(changelog[-2].value or b"")[1] == partition.generation + 1
 
 
-def test_progress_is_that_of_the_last_flush_of_everything() -> None:
-    """A flush of some keys only does not move the recovered progress: the others would be older than it."""
+def test_progress_is_that_of_the_last_commit() -> None:
+    """An urgent flush does not move the recovered progress: the other keys would be older than it."""
     partition, changelog = Partition(0, CountHooks()), list[Stored]()
     count(partition, b"a")
     flush(partition, changelog)
     count(partition, b"a")
     count(partition, b"b")
-    records, _ = partition.encode_dirty("changelog", [b"a"])
+    records, _ = partition.encode_dirty("changelog", [b"a"], ViewBudget())
     changelog.extend(Stored(record.key or b"", record.value) for record in records)
     assert recover(changelog)[0].progress == 1
     flush(partition, changelog)
@@ -206,6 +214,62 @@ def test_a_change_during_a_flush_stays_dirty() -> None:
     """What changes after the encoding belongs to the next flush."""
     partition = Partition(0, CountHooks())
     count(partition, b"a")
-    partition.encode_dirty("changelog", list(partition.dirty))
+    partition.encode_dirty("changelog", list(partition.dirty), ViewBudget())
     count(partition, b"a")
     assert partition.dirty == {b"a"}
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from([b"a", b"b", b"c"]),
+            st.sampled_from([b"urgent a", b"urgent b"]),
+            st.sampled_from([b"commit", b"commit, no time", b"commit, time for one"]),
+        ),
+        max_size=30,
+    ),
+    st.booleans(),
+)
+def test_no_view_is_lost_when_there_was_no_time_to_make_it(steps: list[bytes], torn: bool) -> None:
+    """After a crash, each stored key's published view is up to date, or recovery names the key."""
+    partition, changelog, views = Partition(0, CountHooks()), list[Stored](), dict[bytes, int]()
+
+    def store(keys: list[bytes], seconds: float, progress: int | None, *, lost: bool = False) -> None:
+        budget = OneView() if seconds == 1 else ViewBudget(seconds)
+        records, outputs = partition.encode_dirty("changelog", keys, budget, progress)
+        changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
+        if not lost:
+            views.update((key, int(made.value or b"")) for key, [made] in outputs.items())
+            partition.note_published()
+
+    for step in steps:
+        if step in TIMES:
+            store(*begun(partition, TIMES[step]))
+        elif step.startswith(b"urgent"):
+            store([key for key in (step[-1:],) if key in partition.dirty], inf, None)
+        else:
+            count(partition, step)
+    if torn:
+        store(*begun(partition, inf), lost=True)
+    recovered, unpublished = recover(changelog)
+    outdated = {key for key, total in totals(recovered).items() if views.get(key) != total}
+    assert outdated <= set(unpublished)
+    if not torn:
+        store(*begun(partition, inf))
+        assert views == totals(partition)
+
+
+TIMES = {b"commit": inf, b"commit, no time": 0.0, b"commit, time for one": 1.0}
+
+
+class OneView(ViewBudget):
+    """A budget that one view uses up, however fast the machine is."""
+
+    def __init__(self) -> None:
+        super().__init__(1e-12)
+
+
+def begun(partition: Partition, seconds: float) -> tuple[list[bytes], float, int]:
+    """Begin a commit that has so long for views."""
+    keys, progress = partition.begin_commit()
+    return keys, seconds, progress

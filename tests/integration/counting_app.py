@@ -48,8 +48,12 @@ class CountingHooks:
         return 0
 
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
+        """Nothing that could not wait."""
+        return []
+
+    def view(self, partition: Partition, key: bytes, value: Any) -> OutRecord:
         """Publish the total."""
-        return [OutRecord(self.output, partition.number, key, str(value.total).encode())]
+        return OutRecord(self.output, partition.number, key, str(value.total).encode())
 
     def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
         """Nothing to note."""
@@ -58,6 +62,7 @@ class CountingHooks:
     def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
         """Publish again what may be missing."""
         partition.dirty.update(unpublished)
+        partition.outdated.update(unpublished)
 
     def revoked(self, partition: Partition) -> None:
         """Nothing to let go of."""
@@ -88,6 +93,7 @@ def build(bootstrap: str, app_id: str, topic: str, changelog: str, output: str) 
                 value.total += 1
                 value.applied_offset = record.offset
                 partition.put(record.key, value)
+                partition.outdated.add(record.key)
         batch.ack()
 
     app.add_batch_agent(topic, "count", count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,9 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from pydantic import ValidationError
 
+from schemas import codec
 from schemas.catalogue import INPUTS, OUTPUTS, InputMessage
-from schemas.codec import encode_alert, encode_input, encode_score, read_alert, read_score
+from schemas.codec import encode_alert, encode_input, encode_score, is_plainly_right, read_alert, read_score
 from schemas.envelope import STRUCTURED_HEADERS
 from schemas.outputs import AlertData, DeadLetter, ScoreData
 from schemas.times import parse_time_ms, time_text
@@ -102,6 +104,45 @@ def test_unsound_score_is_not_written(changes: dict[str, Any]) -> None:
     """A view with a number that is not finite, or out of its range, raises instead of becoming null."""
     with pytest.raises(ValidationError):
         encode_score(score_view(**changes), source="vitals")
+
+
+@pytest.mark.parametrize("field", ["value", "output", "weight", "contribution", "points_lost"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_no_number_of_a_factor_leaves_unless_it_is_finite(field: str, number: float) -> None:
+    """Whatever the other factors hold, a number that is not finite raises, and two that cancel out do too."""
+    first, *rest = score_view().factors
+    alone: dict[str, Any] = {field: number}
+    for changes in (alone, {**alone, "value": -number}):
+        with pytest.raises(ValidationError):
+            encode_score(score_view(factors=(replace(first, **changes), *rest)), source="vitals")
+
+
+@pytest.mark.parametrize("trend", ["trend_7", "trend_30"])
+def test_no_trend_leaves_unless_it_is_finite(trend: str) -> None:
+    """A trend that is not finite raises."""
+    with pytest.raises(ValidationError):
+        encode_score(score_view(**{trend: float("nan")}), source="vitals")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"score": None, "factors": ()},
+        {"trend_7": -1.5, "trend_30": 1e-9, "rules": ("a", "b"), "model_changed": True},
+        {"override_until_ms": 1_800_000_000_001, "override_reason": "\u00e4\u2028", "returned_ms": 1_700_000_000_000},
+        dict.fromkeys(("name", "tier", "mrr_minor", "currency", "owner", "stage", "profile")),
+    ],
+    ids=str,
+)
+def test_a_score_written_the_short_way_is_the_message_of_its_model(changes: dict[str, Any]) -> None:
+    """Both ways of writing give the same message."""
+    view = score_view(**changes)
+    assert is_plainly_right(view)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "is_plainly_right", lambda _: False)
+        written = encode_score(view, source="vitals")
+    assert orjson.loads(encode_score(view, source="vitals")) == orjson.loads(written)
 
 
 def test_outputs_forbid_other_fields_but_readers_ignore_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from service.csv_events import CsvMapping, CsvRow, bounded_lines
 from service.errors import RecordRejected
 from service.ingest import Decoder
 from service.input_files import InputFile, RefusedLine
-from service.plain_usage import plain_usage
+from service.plain_events import plain_event
 from service.scoring.events import Event
 from tests.schemas.strategies import LAST_MS, input_events
 
@@ -39,10 +40,30 @@ TEXTS = st.one_of(
     st.sampled_from(["", "a", "x" * 64, "x" * 65, "x" * 256, "x" * 257, "\x7f", 'q"q', "ä\\", "\u200b"]), st.text()
 )
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), TEXTS
+    st.sampled_from(["low", "bug", "EUR", "EURO", "eur", 1, 2**53 - 1, 2**53, -1, -0.5, 1.0, 10**400]),
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    TEXTS,
 )
 VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(TEXTS, SCALARS, max_size=2))
 SHORTS = ["login", "feature_used", "session"]
+PAYMENT = {
+    **LOGIN,
+    "type": "io.vitals.invoice_paid.v1",
+    "data": {"amount_minor": 100, "currency": "EUR", "invoice": "1"},
+}
+TICKET = {
+    **LOGIN,
+    "type": "io.vitals.ticket_opened.v1",
+    "data": {"ticket": "1", "severity": "low", "tags": ["bug", "web"], "sentiment": -0.5},
+}
+# What any of these types may hold, and something that none does.
+FIELDS = [
+    *("user", "role", "feature", "duration_seconds", "amount_minor", "currency", "invoice", "mrr_minor"),
+    *("ticket", "severity", "tags", "sentiment", "x"),
+]
 TIMES = st.one_of(
     st.integers(parse_time_ms("2000-01-01T00:00:00Z"), LAST_MS).map(time_text),
     st.sampled_from(
@@ -75,55 +96,110 @@ def decoded(payload: bytes) -> Event | None:
 def long_way() -> Iterator[None]:
     """Close the decoder's short way."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest, "plain_usage", lambda _: None)
+        patch.setattr(ingest, "plain_event", lambda _kind, _payload: None)
         yield
 
 
-def test_the_short_way_is_taken() -> None:
-    """A login as products write it is read without the decoder."""
-    assert plain_usage(orjson.dumps(LOGIN)) == decoded(orjson.dumps(LOGIN)) is not None
+@pytest.mark.parametrize("document", [LOGIN, PAYMENT, TICKET])
+def test_the_short_way_is_taken(document: dict[str, Any]) -> None:
+    """An event as products write it is read without the decoder."""
+    payload = orjson.dumps(document)
+    assert plain_event(None, payload) == decoded(payload) is not None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**LOGIN, "id": "a\x7fb"},
+        {**LOGIN, "id": "a\x00b"},
+        {**LOGIN, "source": ""},
+        {**LOGIN, "subject": "x" * 257},
+        {**LOGIN, "traceparent": 10**30},
+        {**LOGIN, "specversion": "1.1"},
+        {**LOGIN, "time": "2025-02-29T00:00:00.000Z"},
+        {**LOGIN, "time": "2025-03-01T12:34:60.000Z"},
+        {**LOGIN, "time": "1999-12-31T23:59:59.999Z"},
+        {**LOGIN, "data": {"user": "\ud800"}},
+        {**LOGIN, "data": {"user": "x" * 257}},
+        {**LOGIN, "data": {"user": "ann", "role": ""}},
+        {**LOGIN, "data": {"user": 1}},
+        {**PAYMENT, "data": {"amount_minor": 1}},
+        {**PAYMENT, "data": {"amount_minor": 1, "currency": None}},
+        {**PAYMENT, "data": {"amount_minor": 2**53, "currency": "EUR"}},
+        {**PAYMENT, "data": {"amount_minor": 1.0, "currency": "EUR"}},
+        {**PAYMENT, "data": {"amount_minor": True, "currency": "EUR"}},
+        {**PAYMENT, "data": {"amount_minor": -1, "currency": "EUR"}},
+        {**PAYMENT, "data": {"amount_minor": 1, "currency": "EURO"}},
+        {**PAYMENT, "data": {"amount_minor": 1, "currency": "EUR\n"}},
+        {**TICKET, "data": {"ticket": "1", "sentiment": 1.5}},
+        {**TICKET, "data": {"ticket": "1", "sentiment": float("nan")}},
+        {**TICKET, "data": {"ticket": "1", "severity": "LOW"}},
+        {**TICKET, "data": {"ticket": "1", "tags": ["x"] * 51}},
+        {**TICKET, "data": {"ticket": "1", "tags": ["x", "y\x7f"]}},
+    ],
+)
+def test_what_is_refused_never_takes_the_short_way(document: dict[str, Any]) -> None:
+    """An event with one thing wrong is left to the decoder, which refuses it."""
+    payload = json.dumps(document, ensure_ascii=False).encode(errors="surrogatepass")
+    assert plain_event(None, payload) is decoded(payload) is None
+
+
+@pytest.mark.parametrize("kind", ["payment", "ticket", "survey", "account", "usage"])
+def test_the_short_way_is_closed_on_another_kind_of_topic(kind: str) -> None:
+    """An event on the topic of another kind is left to the decoder, which refuses it."""
+    taken = [plain_event(kind, orjson.dumps(document)) is not None for document in (LOGIN, PAYMENT, TICKET)]
+    assert taken == [kind == "usage", kind == "payment", kind == "ticket"]
 
 
 @settings(max_examples=1_500, deadline=None)
 @given(
     changes=st.dictionaries(st.sampled_from([*LOGIN, "traceparent"]), VALUES, max_size=2),
-    data=st.dictionaries(st.sampled_from(["user", "role", "feature", "duration_seconds", "x"]), VALUES, max_size=4),
-    short=st.sampled_from([*SHORTS, "purchase"]),
+    data=st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=4),
+    base=st.sampled_from([LOGIN, PAYMENT, TICKET]),
+    short=st.sampled_from([*SHORTS, "purchase", "invoice_paid", "subscription_changed", "ticket_solved", None]),
     time=TIMES,
     without=st.sets(st.sampled_from(list(LOGIN)), max_size=1),
 )
-def test_no_event_is_read_differently(
-    changes: dict[str, Any], data: dict[str, Any], short: str, time: str, without: set[str]
+def test_no_event_is_read_differently(  # noqa: PLR0917  # hypothesis passes the fields by name
+    base: dict[str, Any],
+    changes: dict[str, Any],
+    data: dict[str, Any],
+    short: str | None,
+    time: str,
+    without: set[str],
 ) -> None:
     """Whatever an event holds: the short way gives the decoder's event, or none; never one that is refused."""
-    document = {**LOGIN, "type": f"io.vitals.{short}.v1", "time": time, "data": {"user": "ann", **data}, **changes}
+    type_ = base["type"] if short is None else f"io.vitals.{short}.v1"
+    document = {**base, "type": type_, "time": time, "data": {**base["data"], **data}, **changes}
     document = {name: value for name, value in document.items() if name not in without}
-    try:
-        payload = orjson.dumps(document)
-    except TypeError:
-        return  # integers beyond 64 bits, lone surrogates
-    plain = plain_usage(payload)
+    payload = json.dumps(document, ensure_ascii=False).encode(errors="surrogatepass")
+    plain = plain_event(None, payload)
     assert plain is None or plain == decoded(payload)
 
 
 @settings(max_examples=1_500, deadline=None)
 @given(data=st.data())
-def test_no_bytes_are_read_differently(data: st.DataObject) -> None:
+@pytest.mark.parametrize("document", [LOGIN, PAYMENT, TICKET])
+def test_no_bytes_are_read_differently(document: dict[str, Any], data: st.DataObject) -> None:
     """The bytes of an event with some replaced, repeated or put in: the same law holds."""
-    payload = orjson.dumps(LOGIN)
+    payload = orjson.dumps(document)
     at = data.draw(st.integers(0, len(payload)))
     end = data.draw(st.integers(at, min(len(payload), at + 12)))
     piece = data.draw(
         st.one_of(
             st.binary(max_size=3),
             st.sampled_from(
-                [b'"id":"2",', b'"data":{},', b'"user" :"bob",', b'"id":[[]],', b" ", b"\\u0041", b'","', b":"]
+                [
+                    *(b'"id":"2",', b'"data":{},', b'"user" :"bob",', b'"id":[[]],', b" ", b"\\u0041", b'","', b":"),
+                    *(b'"type":"io.vitals.feature_used.v1",', b'"type":"io.vitals.login.v1",', b'"currency":null,'),
+                    *(b"\x00", b"\x1f", b"\xed\xa0\x80", b"\xff", b"NaN", b"1e999", b"[" * 3_000, b'"sentiment":2,'),
+                ]
             ),
             st.just(payload[at:end]),
         )
     )
     for changed in (payload[:at] + piece + payload[end:], payload[:at] + piece + payload[at:]):
-        plain = plain_usage(changed)
+        plain = plain_event(None, changed)
         assert plain is None or plain == decoded(changed)
 
 
@@ -133,7 +209,7 @@ def test_valid_events_are_the_same_both_ways(drawn: tuple[str, dict[str, Any], d
     """Generated events of every kind: equal both ways."""
     short, data, envelope = drawn
     payload = encode_input(short, data, **envelope)
-    plain = plain_usage(payload)
+    plain = plain_event(None, payload)
     assert plain is None or plain == decoded(payload)
 
 
