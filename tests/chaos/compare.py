@@ -1,0 +1,185 @@
+"""The verdict on a run: what is there against what must be there, each difference by its name.
+
+A kind of difference belongs to one promise of `docs/failure-modes.md`. `KINDS` lists them; none is ever tolerated but a
+share of repeated alerts, which the promise itself allows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.runtime.table import REVISION
+from schemas.outputs import DEAD_LETTER_PREFIX, DeadLetter
+from service.scoring.state_codec import decode
+from service.topic_catalogue import TOPIC_KINDS
+from tests.chaos.logs import EXPECT_HEADER
+from tests.chaos.observed import Observed
+from tests.chaos.oracle import Expected, Origin, plain_score, plain_state
+
+KINDS = {
+    "lost": "an event is not in its account's state",
+    "doubled": "an event is more than once in its account's state",
+    "state": "a state differs in another way",
+    "older state last": "an older state was written after a newer one, and compaction would keep it",
+    "alert missing": "an alert that was due is not in the topic",
+    "alert unknown": "an alert is in the topic that was not due",
+    "alert order": "the first appearances of an account's alerts are not in the order of seq, without gaps",
+    "alert bytes": "an alert differs from the one that was due, or a repeated one from the first",
+    "alert repeats": "more alerts were repeated than is allowed",
+    "score": "the last score in the topic is not the state's",
+    "dead letters": "the dead letters are not those that were due, byte for byte",
+    "strays": "records on a foreign partition were not copied to their own, or others were",
+    "offsets": "the committed offsets are not the ends of the inputs",
+}
+REPEATED_SHARE_MAX = 0.01
+# A crash repeats at most the alerts of one flush; beyond the share, so many are allowed for each crash.
+REPEATED_PER_CRASH_MAX = 40
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it must be."""
+
+    kind: str
+    where: str
+    expected: Any
+    found: Any
+
+
+@dataclass
+class Verdict:
+    """All differences of a run, and the counts that its report tells."""
+
+    differences: list[Difference] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run is as it must be."""
+        return not self.differences
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of differences that were found."""
+        return {difference.kind for difference in self.differences}
+
+
+def compare(expected: Expected, observed: Observed, crashes: int) -> Verdict:
+    """Compare everything; `crashes` bounds the repeated alerts."""
+    verdict = Verdict()
+    verdict.counts["events"] = sum(expected.events.values())
+    verdict.counts["accounts"] = len(expected.states)
+    verdict.counts["stale writes"] = observed.stale_writes()
+    for part in (_states, _written_last, _scores, _dead_letters, _strays, _offsets):
+        verdict.differences.extend(part(expected, observed))
+    verdict.differences.extend(_alerts(expected, observed, verdict, crashes))
+    return verdict
+
+
+def _states(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    payloads = observed.payloads()
+    for account in sorted(expected.states.keys() | payloads.keys()):
+        due = expected.states.get(account)
+        payload = payloads.get(account)
+        found = None if payload is None else plain_state(decode(account, payload))
+        if due is not None and found is not None and found != due:
+            names = [name for name in due if due[name] != found[name]]
+            more = _counted(found) - _counted(due)
+            kind = "lost" if more < 0 else "doubled" if more > 0 else "state"
+            yield Difference(kind, account, {name: due[name] for name in names}, {name: found[name] for name in names})
+        elif found != due:
+            yield Difference("lost" if found is None else "state", account, due, found)
+
+
+def _counted(state: dict[str, Any]) -> int:
+    """Count what every event adds to: logins and failed payments."""
+    failures: dict[str, int] = (state["more"] or {}).get("failures", {})
+    logins: list[int] = state["logins"]
+    return sum(logins) + sum(failures.values())
+
+
+def _written_last(_: Expected, observed: Observed) -> Iterator[Difference]:
+    newest = observed.stored(by_revision=True)
+    for account, last in observed.stored(by_revision=False).items():
+        if last[REVISION] < newest[account][REVISION]:
+            known, kept = (int.from_bytes(value[REVISION], "big") for value in (newest[account], last))
+            yield Difference("older state last", account, f"revision {known}", f"revision {kept}")
+
+
+def _scores(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    last = {record.key.decode(): record.value for record in observed.records[observed.topics.scores]}
+    for account in sorted(expected.scores.keys() | last.keys()):
+        due, found = expected.scores.get(account), plain_score(last[account]) if account in last else None
+        if found is None and due is not None and due["seq"] == 0:
+            continue  # without a score nothing need be told; a recovery may tell it all the same
+        if due != found:
+            yield Difference("score", account, due, found)
+
+
+def _alerts(expected: Expected, observed: Observed, verdict: Verdict, crashes: int) -> Iterator[Difference]:
+    repeats = 0
+    first: dict[str, dict[str, bytes]] = {}
+    for record in observed.records[observed.topics.alerts]:
+        alert_id = json.loads(record.value)["id"]
+        known = first.setdefault(record.key.decode(), {})
+        if alert_id in known:
+            repeats += 1
+            if record.value != known[alert_id]:
+                yield Difference("alert bytes", f"{record.key!r} {alert_id}", known[alert_id], record.value)
+        else:
+            known[alert_id] = record.value
+    for account in sorted(expected.alerts.keys() | first.keys()):
+        due = {json.loads(value)["id"]: value for value in expected.alerts.get(account, [])}
+        found = first.get(account, {})
+        for alert_id in due.keys() - found.keys():
+            yield Difference("alert missing", account, due[alert_id], None)
+        for alert_id in found.keys() - due.keys():
+            yield Difference("alert unknown", account, None, found[alert_id])
+        if due.keys() == found.keys():
+            if list(due) != list(found) or _seqs(found) != list(range(1, len(found) + 1)):
+                yield Difference("alert order", account, _seqs(due), _seqs(found))
+            for alert_id, value in due.items():
+                if value != found[alert_id]:
+                    yield Difference("alert bytes", account, value, found[alert_id])
+    total = sum(map(len, expected.alerts.values()))
+    verdict.counts["alerts"], verdict.counts["repeated alerts"] = total, repeats
+    allowed = max(total * REPEATED_SHARE_MAX, REPEATED_PER_CRASH_MAX * crashes)
+    if repeats > allowed:
+        yield Difference("alert repeats", f"{total} alerts, {crashes} crashes", f"at most {allowed:.0f}", repeats)
+
+
+def _seqs(alerts: dict[str, bytes]) -> list[int]:
+    return [json.loads(value)["data"]["seq"] for value in alerts.values()]
+
+
+def _dead_letters(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    found: dict[Origin, tuple[str, bytes | None, bytes | None]] = {}
+    for kind in TOPIC_KINDS:
+        for record in observed.records[observed.topics.dead_letters(kind)]:
+            told = DeadLetter.from_headers(record.headers)
+            origin = (told.topic, told.partition, told.offset)
+            found[origin] = (told.reason, record.key, record.value)
+            own = [name for name, _ in record.headers if not name.startswith(DEAD_LETTER_PREFIX)]
+            if origin in expected.dead_letters and own != [EXPECT_HEADER]:
+                yield Difference("dead letters", str(origin), [EXPECT_HEADER], own)
+    for origin in sorted(expected.dead_letters.keys() | found.keys()):
+        if expected.dead_letters.get(origin) != found.get(origin):
+            yield Difference("dead letters", str(origin), expected.dead_letters.get(origin), found.get(origin))
+
+
+def _strays(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    due = set(expected.strays.values())
+    found = {(record.key, record.value) for record in observed.records[observed.topics.rekeyed]}
+    for key, value in due ^ found:
+        yield Difference("strays", key.decode(), value if (key, value) in due else None, None)
+
+
+def _offsets(_: Expected, observed: Observed) -> Iterator[Difference]:
+    for partition, end in observed.ends.items():
+        committed = observed.committed.get(partition, 0)
+        if committed != end:
+            yield Difference("offsets", f"{partition[0]}/{partition[1]}", end, committed)
