@@ -21,6 +21,7 @@ from service.model.loader import load_model
 from service.settings import Clock
 from service.topic_catalogue import TopicNames
 from tests.chaos.admin import alter_topic, delete_topics, evict_members, rewind_group
+from tests.chaos.cluster import Cluster
 from tests.chaos.compare import Verdict, compare
 from tests.chaos.fleet import Fleet, Slot
 from tests.chaos.logs import LIVE_NOON_MS, LogRecord
@@ -56,13 +57,26 @@ class Outcome:
     catch_up_seconds: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run takes place."""
+
+    direct: str
+    """The brokers as the harness reaches them, whatever the weather."""
+    bootstrap: str
+    """The brokers as the workers know them."""
+    cluster: Cluster | None = None
+
+
 class Run:
     """A deployment of its own on a cluster that may be shared."""
 
-    def __init__(self, plan: Plan, bootstrap: str, folder: Path, seed: int, variables: dict[str, str]) -> None:
+    def __init__(self, plan: Plan, place: Place, folder: Path, seed: int, variables: dict[str, str]) -> None:
         self.plan = plan
         self._fixed = variables
-        self.bootstrap = bootstrap
+        self.bootstrap = place.direct
+        self._worker_bootstrap = place.bootstrap
+        self._cluster = place.cluster
         self.folder = folder
         self.rng = Random(f"faults/{seed}")
         prefix = f"c{uuid.uuid4().hex[:8]}-"
@@ -79,7 +93,7 @@ class Run:
 
     def _variables(self, slot: Slot) -> dict[str, str]:
         return {
-            "VITALS_BROKER": self.bootstrap,
+            "VITALS_BROKER": self._worker_bootstrap,
             "VITALS_APP_ID": self.topics.app_id,
             "VITALS_TOPIC_PREFIX": self.topics.prefix,
             "VITALS_SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS),
@@ -124,6 +138,12 @@ class Run:
         """Wait until everything is produced."""
         self.fleet.wait_until(lambda: not self.producing, "the log to be produced", CATCH_UP_SECONDS)
         self.history.note(f"{self.produced} records produced")
+
+    @property
+    def cluster(self) -> Cluster:
+        """The brokers, for scenarios that break them."""
+        assert self._cluster is not None, "this scenario needs a cluster of its own"
+        return self._cluster
 
     @property
     def produced(self) -> int:
@@ -189,6 +209,7 @@ class Run:
 
     def finish(self) -> Outcome:
         """Let everything come to rest, stop the workers, and compare."""
+        self.fleet.wait_ready()
         self.catch_up()
         self.wait_quiet()
         codes = [self.fleet.terminate(slot) for slot in self.fleet.running()]
@@ -281,10 +302,10 @@ class Producing(threading.Thread):
 
 
 @contextlib.contextmanager
-def running(plan: Plan, bootstrap: str, folder: Path, seed: int, variables: dict[str, str]) -> Iterator[Run]:
+def running(plan: Plan, place: Place, folder: Path, seed: int, variables: dict[str, str]) -> Iterator[Run]:
     """Make a run and close it in the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    run = Run(plan, bootstrap, folder, seed, variables)
+    run = Run(plan, place, folder, seed, variables)
     try:
         yield run
     finally:

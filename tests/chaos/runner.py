@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.compare import Verdict
-from tests.chaos.run import Outcome, Run, running
+from tests.chaos.run import Outcome, Place, Run, running
 from tests.chaos.scenarios import Scenario, Size
 
 
@@ -44,11 +44,11 @@ class Result:
         return "\n".join(lines)
 
 
-def run_scenario(scenario: Scenario, size: Size, seed: int, bootstrap: str, folder: Path, **variables: str) -> Result:
+def run_scenario(scenario: Scenario, size: Size, seed: int, place: Place, folder: Path, **variables: str) -> Result:
     """Run one scenario; `variables` are the environment of every worker."""
     began = time.monotonic()
     result = Result(scenario.name, scenario.title, seed)
-    with running(scenario.plan, bootstrap, folder / f"{scenario.name}-{seed}", seed, variables) as run:
+    with running(scenario.plan, place, folder / f"{scenario.name}-{seed}", seed, variables) as run:
         try:
             outcome = _drive(scenario, size, seed, run)
             result.verdict, result.catch_up_seconds = outcome.verdict, outcome.catch_up_seconds

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tests.chaos.fleet import Slot
 from tests.chaos.logs import LogRecord, history_log, live_log
+from tests.chaos.proxy import Weather
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
 from tests.chaos.splits import (
     HALF_SENT,
@@ -56,6 +57,8 @@ class Scenario:
     full: Size
     plan: Plan = DEFAULT
     brokers: int = 1
+    cut: bool = False
+    """Whether it needs the proxies, with one broker too."""
     begins: bool = True
     """Whether records flow and workers run before `drive`; otherwise it begins itself."""
 
@@ -98,7 +101,8 @@ def stop_in_turns(run: Run, times: int) -> None:
 
 def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
     """F4: the only worker dies at one point of its work after the other."""
-    faults = [f"{point}:{run.rng.randint(1, 4)}" for _ in range(times) for point in points]
+    once = {RECOVERY_BEGUN, RECOVERY_HALFWAY, RECOVERY_READ, RECOVERY_HANDED_OVER}  # passed once by each process
+    faults = [f"{point}:{1 if point in once else run.rng.randint(1, 4)}" for _ in range(times) for point in points]
     run.rng.shuffle(faults)
     left = list(faults)
     slot = run.fleet.slots[0]
@@ -204,6 +208,71 @@ def refuse_alerts(run: Run, times: int) -> None:
         run.set_topic(run.topics.alerts, "max.message.bytes", "4194304")
 
 
+def cut(run: Run, times: int) -> None:
+    """F8: all workers are cut from all brokers for 5, 30 or 120 s, silently or with broken connections."""
+    run.fleet.wait_ready()
+    for number in range(times):
+        seconds = (5, 30, 120)[number // 2 % 3]
+        weather = Weather(cut=True) if number % 2 else Weather(reset=True)
+        run.history.note(f"workers cut from brokers for {seconds} s: {weather}")
+        run.cluster.proxies.set(weather)
+        run.fleet.pass_time(seconds)
+        run.cluster.proxies.set(Weather())
+        run.fleet.pass_time(3)
+
+
+def bad_weather(run: Run, times: int) -> None:
+    """F9: links are slow, narrow, and deliver in small pieces; nobody loses its partitions by that."""
+    run.fleet.wait_ready()
+    weathers = (Weather(delay_seconds=0.5), Weather(bytes_per_second=64_000), Weather(slice_bytes=64))
+    for number in range(times):
+        run.history.note(str(weathers[number % 3]))
+        run.cluster.proxies.set(weathers[number % 3])
+        run.fleet.pass_time(10)
+    run.cluster.proxies.set(Weather())
+
+
+def swizzle(run: Run, times: int) -> None:
+    """F10: links are cut one by one and restored in another order."""
+    run.fleet.wait_ready()
+    numbers = list(range(run.cluster.count))
+    for _ in range(times):
+        for weather in (Weather(cut=True), Weather()):
+            run.rng.shuffle(numbers)
+            for number in numbers:
+                run.history.note(f"link to b{number}: {weather}")
+                run.cluster.proxies.set(weather, number)
+                run.fleet.pass_time(run.rng.uniform(0.5, 4))
+
+
+def kill_brokers(run: Run, times: int) -> None:
+    """F5: one broker after the other dies and comes back."""
+    run.fleet.wait_ready()
+    for number in range(times):
+        broker = number % run.cluster.count
+        run.history.note(f"b{broker} killed")
+        run.cluster.kafka.kill(broker)
+        run.fleet.pass_time(8)
+        run.cluster.restart(broker)
+        run.history.note(f"b{broker} is back")
+        run.fleet.pass_time(5)
+
+
+def below_min_isr(run: Run, times: int) -> None:
+    """F6: two of three brokers are away, so no write is acknowledged; all goes on by itself."""
+    run.fleet.wait_ready()
+    for _ in range(times):
+        run.fleet.pass_time(2)
+        for broker in (1, 2):
+            run.history.note(f"b{broker} paused")
+            run.cluster.kafka.pause(broker)
+        run.fleet.pass_time(20)
+        for broker in (1, 2):
+            run.history.note(f"b{broker} goes on")
+            run.cluster.kafka.resume(broker)
+        run.fleet.pass_time(5)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
@@ -214,6 +283,11 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(500, 10, 6), ALONE),
         Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 5), SLOW),
         Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 2), Size(900, 10, 8), SLOW),
+        Scenario("F5", "brokers killed", kill_brokers, Size(200, 5, 1), Size(2_000, 10, 15), SLOW, brokers=3),
+        Scenario("F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(1_500, 10, 3), SLOW, brokers=3),
+        Scenario("F8", "cut from the brokers", cut, Size(200, 5, 2), Size(2_500, 10, 6), SLOW, cut=True),
+        Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(2_000, 10, 15), SLOW, cut=True),
+        Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_500, 10, 10), SLOW, brokers=3),
         Scenario("F11", "rebalance storm", storm, Size(150, 5, 4), Size(1_500, 10, 30), SLOW),
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
