@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
@@ -24,12 +26,21 @@ async def _admin(bootstrap: str) -> AsyncIterator[Any]:
         await admin.close()
 
 
+async def _coordinator(admin: Any, group: str) -> int:
+    for _ in range(60):
+        with contextlib.suppress(GroupCoordinatorNotAvailableError):
+            found: int = await admin.find_coordinator(group)
+            return found
+        await asyncio.sleep(0.5)  # the first group of a cluster makes the topic of offsets
+    raise TimeoutError(f"group {group} has no coordinator")
+
+
 def evict_members(bootstrap: str, group: str) -> None:
     """Have every member leave a group, as the members themselves would; only for dead ones."""
 
     async def evict() -> None:
         async with _admin(bootstrap) as admin:
-            coordinator = await admin.find_coordinator(group)
+            coordinator = await _coordinator(admin, group)
             (described,) = await admin.describe_consumer_groups([group], coordinator)
             for member in described.groups[0][5]:
                 await admin._client.send(coordinator, LeaveGroupRequest(group, member[0]))

@@ -36,8 +36,9 @@ KINDS = {
     "offsets": "the committed offsets are not the ends of the inputs",
 }
 REPEATED_SHARE_MAX = 0.01
-# A crash repeats at most the alerts of one flush; beyond the share, so many are allowed for each crash.
+# Beyond the share: a crash repeats what was on its way, a zombie also all that it decided before it froze.
 REPEATED_PER_CRASH_MAX = 40
+REPEATED_PER_ZOMBIE_MAX = 400
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,17 @@ class Verdict:
         return {difference.kind for difference in self.differences}
 
 
-def compare(expected: Expected, observed: Observed, crashes: int) -> Verdict:
-    """Compare everything; `crashes` bounds the repeated alerts."""
+def compare(expected: Expected, observed: Observed, *, crashes: int, zombies: int) -> Verdict:
+    """Compare everything; crashes and zombies bound the repeated alerts."""
     verdict = Verdict()
     verdict.counts["events"] = sum(expected.events.values())
     verdict.counts["accounts"] = len(expected.states)
     verdict.counts["stale writes"] = observed.stale_writes()
     for part in (_states, _written_last, _scores, _dead_letters, _strays, _offsets):
         verdict.differences.extend(part(expected, observed))
-    verdict.differences.extend(_alerts(expected, observed, verdict, crashes))
+    verdict.differences.extend(_alerts(expected, observed, verdict))
+    allowed_repeats = REPEATED_PER_CRASH_MAX * crashes + REPEATED_PER_ZOMBIE_MAX * zombies
+    verdict.differences.extend(_repeats(verdict, allowed_repeats))
     return verdict
 
 
@@ -120,7 +123,7 @@ def _scores(expected: Expected, observed: Observed) -> Iterator[Difference]:
             yield Difference("score", account, due, found)
 
 
-def _alerts(expected: Expected, observed: Observed, verdict: Verdict, crashes: int) -> Iterator[Difference]:
+def _alerts(expected: Expected, observed: Observed, verdict: Verdict) -> Iterator[Difference]:
     repeats = 0
     first: dict[str, dict[str, bytes]] = {}
     for record in observed.records[observed.topics.alerts]:
@@ -145,11 +148,15 @@ def _alerts(expected: Expected, observed: Observed, verdict: Verdict, crashes: i
             for alert_id, value in due.items():
                 if value != found[alert_id]:
                     yield Difference("alert bytes", account, value, found[alert_id])
-    total = sum(map(len, expected.alerts.values()))
-    verdict.counts["alerts"], verdict.counts["repeated alerts"] = total, repeats
-    allowed = max(total * REPEATED_SHARE_MAX, REPEATED_PER_CRASH_MAX * crashes)
+    verdict.counts["alerts"] = sum(map(len, expected.alerts.values()))
+    verdict.counts["repeated alerts"] = repeats
+
+
+def _repeats(verdict: Verdict, allowed: float) -> Iterator[Difference]:
+    alerts, repeats = verdict.counts["alerts"], verdict.counts["repeated alerts"]
+    allowed = max(allowed, alerts * REPEATED_SHARE_MAX)
     if repeats > allowed:
-        yield Difference("alert repeats", f"{total} alerts, {crashes} crashes", f"at most {allowed:.0f}", repeats)
+        yield Difference("alert repeats", f"{alerts} alerts", f"at most {allowed:.0f}", repeats)
 
 
 def _seqs(alerts: dict[str, bytes]) -> list[int]:

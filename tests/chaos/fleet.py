@@ -19,6 +19,7 @@ from tests.integration.kafka_tools import TestedProcess
 READY = "Worker ready"
 READY_SECONDS = 90.0
 STOP_SECONDS = 25.0
+IN_VAIN = "in vain for"
 
 
 class History:
@@ -78,6 +79,7 @@ class Fleet:
         self.history = History()
         self.slots: list[Slot] = []
         self.crashes = 0
+        self.zombies = 0
 
     def scale(self, count: int) -> None:
         """Have so many workers: start the missing ones, stop the surplus ones cleanly."""
@@ -118,7 +120,7 @@ class Fleet:
             self.tend()
             if done():
                 return time.monotonic() - began
-            assert time.monotonic() - began < seconds, f"waited {seconds:.0f} s in vain for {what}\n{self.tails()}"
+            assert time.monotonic() - began < seconds, f"waited {seconds:.0f} s {IN_VAIN} {what}\n{self.tails()}"
             time.sleep(0.2)
 
     def pass_time(self, seconds: float) -> None:
@@ -157,6 +159,7 @@ class Fleet:
     def resume(self, slot: Slot) -> None:
         """Let a frozen worker go on."""
         self.history.note(f"w{slot.number} goes on")
+        self.zombies += 1
         slot.paused = False
         if slot.process is not None and slot.alive:
             slot.process.process.send_signal(signal.SIGCONT)

@@ -227,7 +227,7 @@ class Run:
             observed.records,
             observed.rekeyed_offsets(),
         )
-        verdict = compare(expected, observed, self.fleet.crashes)
+        verdict = compare(expected, observed, crashes=self.fleet.crashes, zombies=self.fleet.zombies)
         verdict.counts.update(self._told())
         return Outcome(verdict, self.history.lines, expected, observed, self.catch_up_seconds)
 

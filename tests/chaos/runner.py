@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.compare import Verdict
+from tests.chaos.fleet import IN_VAIN
 from tests.chaos.run import Outcome, Place, Run, running
 from tests.chaos.scenarios import Scenario, Size
 
@@ -30,6 +31,11 @@ class Result:
     def passed(self) -> bool:
         """Whether everything is as it must be."""
         return not self.failure and self.verdict.passed
+
+    @property
+    def noticed(self) -> bool:
+        """Whether the promise itself was seen broken, and not only the harness disturbed."""
+        return not self.verdict.passed or IN_VAIN in self.failure
 
     def told(self) -> str:
         """Tell seed, history and the first difference, side by side."""

@@ -6,6 +6,7 @@ the same for all of them and stands in `compare`. What must hold besides is asse
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -160,6 +161,23 @@ def pause_at_points(run: Run, times: int) -> None:
         run.fleet.pass_time(3)
 
 
+def die_as_zombie(run: Run, times: int) -> None:
+    """F7: a worker wakes up in the middle of a flush, writes what it has, and dies: no rebalance sees its writes."""
+    for _ in range(times):
+        run.special = lambda each: {"CHAOS_PAUSE": f"{TO_BE_SENT}:6"} if each.number == 0 else {}
+        slot = run.fleet.running()[0]
+        run.fleet.kill(slot)
+        run.fleet.tend()
+        run.special = lambda _: {}
+        run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, "w0 to freeze", 60)  # type: ignore[misc]
+        run.history.note("w0 froze in a flush")
+        run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.fleet.resume(slot)
+        time.sleep(0.5)
+        run.fleet.kill(slot)
+        slot.expected_to_run = False
+
+
 def storm(run: Run, times: int) -> None:
     """F11: workers come and go faster than they get ready."""
     for _ in range(times):
@@ -282,12 +300,13 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F3", "rolling SIGTERM", stop_in_turns, Size(150, 5, 1), Size(1_000, 10, 4), SLOW),
         Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(500, 10, 6), ALONE),
         Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 5), SLOW),
-        Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 2), Size(900, 10, 8), SLOW),
+        Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), SLOW),
         Scenario("F5", "brokers killed", kill_brokers, Size(200, 5, 1), Size(2_000, 10, 15), SLOW, brokers=3),
         Scenario("F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(1_500, 10, 3), SLOW, brokers=3),
         Scenario("F8", "cut from the brokers", cut, Size(200, 5, 2), Size(2_500, 10, 6), SLOW, cut=True),
         Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(2_000, 10, 15), SLOW, cut=True),
         Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_500, 10, 10), SLOW, brokers=3),
+        Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
         Scenario("F11", "rebalance storm", storm, Size(150, 5, 4), Size(1_500, 10, 30), SLOW),
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
