@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from tests.chaos.scenarios import SCENARIOS, Scenario
 
 def main() -> int:
     """Run what is asked for; exit code 1 when anything is not as it must be."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the brokers and workers must end with it
     options = _options()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="vitals-chaos-"))
     _say(f"logs of the workers: {folder}")

@@ -15,15 +15,15 @@ from tests.chaos.logs import LogRecord, history_log, live_log
 from tests.chaos.proxy import Weather
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
 from tests.chaos.splits import (
+    COMMIT_POINTS,
     HALF_SENT,
     RECOVERY_BEGUN,
     RECOVERY_HALFWAY,
     RECOVERY_HANDED_OVER,
     RECOVERY_READ,
+    SPLIT_POINTS,
     TO_BE_SENT,
 )
-from tests.chaos.splits import POINTS as SPLIT_POINTS
-from tests.chaos.worker import COMMIT_POINTS
 
 ZOMBIE_SECONDS = 3 * SESSION_TIMEOUT_SECONDS
 HOUR_MS = 3_600_000

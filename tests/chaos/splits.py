@@ -1,7 +1,7 @@
 """More fault points than the product has: inside its steps, and in recovery.
 
 Each is patched around an existing function, which does then what it did before, in the same order; only the moment in
-between can be named. `POINTS` lists them.
+between can be named.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from agents.runtime.table import PartitionedTable
 from agents.runtime.transport import BatchConsumer
 from tests.chaos.patching import patch
 
+COMMIT_POINTS = ("offsets fixed", "state acknowledged", "outputs published", "state flushed", "offsets committed")
+"""Those that the committer itself passes."""
 TO_BE_SENT = "to be sent"
 HALF_SENT = "half of it sent"
 ASIDE_SENT = "dead letters sent"
@@ -26,7 +28,15 @@ RECOVERY_BEGUN = "recovery begun"
 RECOVERY_HALFWAY = "recovery halfway"
 RECOVERY_READ = "recovery read"
 RECOVERY_HANDED_OVER = "recovery handed over"
-POINTS = (TO_BE_SENT, HALF_SENT, ASIDE_SENT, RECOVERY_BEGUN, RECOVERY_HALFWAY, RECOVERY_READ, RECOVERY_HANDED_OVER)
+SPLIT_POINTS = (
+    TO_BE_SENT,
+    HALF_SENT,
+    ASIDE_SENT,
+    RECOVERY_BEGUN,
+    RECOVERY_HALFWAY,
+    RECOVERY_READ,
+    RECOVERY_HANDED_OVER,
+)
 
 Passed = Callable[[str], None]
 

@@ -14,16 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import mutants
-
-COMMIT_POINTS = (
-    "offsets fixed",
-    "state acknowledged",
-    "outputs published",
-    "state flushed",
-    "offsets committed",
-)
-"""The fault points that the committer itself passes; `splits` adds those inside a step and in recovery."""
+from tests.chaos import dump, mutants, splits
+from tests.chaos.splits import COMMIT_POINTS, TO_BE_SENT
 
 
 class WorkerClock:
@@ -51,6 +43,7 @@ class FaultPoint:
         self._signal = number_of_signal
         self._point, _, number = told.rpartition(":")
         self._left = int(number or 0)
+        self._works = False
 
     async def passing(self, point: str) -> None:
         """Pass a point, or end there."""
@@ -58,7 +51,8 @@ class FaultPoint:
 
     def passed(self, point: str) -> None:
         """Pass a point, or end there."""
-        if point != self._point:
+        self._works |= point == TO_BE_SENT  # before that, commits have nothing to commit
+        if point != self._point or (point in COMMIT_POINTS and not self._works):
             return
         self._left -= 1
         if self._left == 0:
@@ -71,7 +65,6 @@ def main() -> None:
     """Patch, then run the command line as a person would."""
     from service.cli import main as cli  # noqa: PLC0415 - after the environment is known
     from service.cli import worker as command  # noqa: PLC0415
-    from tests.chaos import dump, splits  # noqa: PLC0415
 
     deps: dict[str, Any] = {}
     clock = os.environ.get("CHAOS_CLOCK")
