@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import json
 import signal
 import sys
@@ -18,12 +20,16 @@ from tests.chaos.mutants import MUTANTS
 from tests.chaos.report import as_json, as_markdown, mutant_table
 from tests.chaos.run import Place
 from tests.chaos.runner import Result, run_scenario
-from tests.chaos.scenarios import SCENARIOS, Scenario
+from tests.chaos.scenarios import SCENARIOS, Scenario, die_at_points
+
+# How often a mutant's worker dies at its point.
+POINT_REPEATS = 4
 
 
 def main() -> int:
     """Run what is asked for; exit code 1 when anything is not as it must be."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the brokers and workers must end with it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore it
     options = _options()
     folder = Path(options.folder or tempfile.mkdtemp(prefix="vitals-chaos-"))
     _say(f"logs of the workers: {folder}")
@@ -75,6 +81,9 @@ def _run_mutants(options: argparse.Namespace, folder: Path) -> int:
             if options.only and mutant.name not in options.only:
                 continue
             scenario = SCENARIOS[mutant.scenario]
+            if mutant.points:
+                dying = functools.partial(die_at_points, points=mutant.points * POINT_REPEATS)
+                scenario = dataclasses.replace(scenario, drive=dying)
             place = clusters(scenario)
             result = run_scenario(scenario, scenario.short, seed, place, folder / mutant.name, CHAOS_MUTANT=mutant.name)
             found = ", ".join(sorted(result.verdict.kinds)) or result.failure.partition("\n")[0]

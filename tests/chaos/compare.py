@@ -69,17 +69,32 @@ class Verdict:
         return {difference.kind for difference in self.differences}
 
 
-def compare(expected: Expected, observed: Observed, *, crashes: int, zombies: int) -> Verdict:
-    """Compare everything; crashes and zombies bound the repeated alerts."""
+@dataclass(frozen=True)
+class Bounds:
+    """What a run may do, besides what it must."""
+
+    crashes: int = 0
+    zombies: int = 0
+    """Both bound the repeated alerts."""
+    is_ordered: bool = True
+    """Whether the log has one outcome in every order; otherwise only what holds in every order is compared."""
+
+
+def compare(expected: Expected, observed: Observed, bounds: Bounds) -> Verdict:
+    """Compare everything."""
     verdict = Verdict()
     verdict.counts["events"] = sum(expected.events.values())
     verdict.counts["accounts"] = len(expected.states)
     verdict.counts["stale writes"] = observed.stale_writes()
-    for part in (_states, _written_last, _scores, _dead_letters, _strays, _offsets):
+    parts = [_written_last, _dead_letters, _strays, _offsets]
+    parts += [_states, _scores] if bounds.is_ordered else [_counts]
+    for part in parts:
         verdict.differences.extend(part(expected, observed))
-    verdict.differences.extend(_alerts(expected, observed, verdict))
-    allowed_repeats = REPEATED_PER_CRASH_MAX * crashes + REPEATED_PER_ZOMBIE_MAX * zombies
-    verdict.differences.extend(_repeats(verdict, allowed_repeats))
+    first, repeats, forks = _first_alerts(observed)
+    verdict.differences.extend(forks)
+    verdict.differences.extend(_due_alerts(expected, first) if bounds.is_ordered else _numbered_alerts(observed, first))
+    verdict.counts["alerts"], verdict.counts["repeated alerts"] = sum(map(len, first.values())), repeats
+    verdict.differences.extend(_repeats(verdict, bounds))
     return verdict
 
 
@@ -123,8 +138,23 @@ def _scores(expected: Expected, observed: Observed) -> Iterator[Difference]:
             yield Difference("score", account, due, found)
 
 
-def _alerts(expected: Expected, observed: Observed, verdict: Verdict) -> Iterator[Difference]:
+def _counts(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    """Compare what every order counts alike: invoices, failures, tickets, the facts of the score, applied offsets."""
+    payloads = observed.payloads()
+    for account, due in expected.states.items():
+        found = plain_state(decode(account, payloads[account])) if account in payloads else None
+        if found is None:
+            yield Difference("lost", account, due, None)
+            continue
+        for name in ("more", "applied", "recent_ids", "logins", "score", "unsent"):
+            if due[name] != found[name]:
+                yield Difference("state", account, {name: due[name]}, {name: found[name]})
+
+
+def _first_alerts(observed: Observed) -> tuple[dict[str, dict[str, bytes]], int, list[Difference]]:
+    """Return every account's alerts by id in the order of their first appearance, and how many came again."""
     repeats = 0
+    wrong: list[Difference] = []
     first: dict[str, dict[str, bytes]] = {}
     for record in observed.records[observed.topics.alerts]:
         alert_id = json.loads(record.value)["id"]
@@ -132,9 +162,13 @@ def _alerts(expected: Expected, observed: Observed, verdict: Verdict) -> Iterato
         if alert_id in known:
             repeats += 1
             if record.value != known[alert_id]:
-                yield Difference("alert bytes", f"{record.key!r} {alert_id}", known[alert_id], record.value)
+                wrong.append(Difference("alert bytes", f"{record.key!r} {alert_id}", known[alert_id], record.value))
         else:
             known[alert_id] = record.value
+    return first, repeats, wrong
+
+
+def _due_alerts(expected: Expected, first: dict[str, dict[str, bytes]]) -> Iterator[Difference]:
     for account in sorted(expected.alerts.keys() | first.keys()):
         due = {json.loads(value)["id"]: value for value in expected.alerts.get(account, [])}
         found = first.get(account, {})
@@ -148,15 +182,26 @@ def _alerts(expected: Expected, observed: Observed, verdict: Verdict) -> Iterato
             for alert_id, value in due.items():
                 if value != found[alert_id]:
                     yield Difference("alert bytes", account, value, found[alert_id])
-    verdict.counts["alerts"] = sum(map(len, expected.alerts.values()))
-    verdict.counts["repeated alerts"] = repeats
 
 
-def _repeats(verdict: Verdict, allowed: float) -> Iterator[Difference]:
+def _numbered_alerts(observed: Observed, first: dict[str, dict[str, bytes]]) -> Iterator[Difference]:
+    """Check what holds in every order: one alert for each number up to the state's, and each number once."""
+    for account, payload in observed.payloads().items():
+        seqs = _seqs(first.get(account, {}))
+        due = list(range(1, decode(account, payload).seq + 1))
+        if seqs != due:
+            kind = (
+                "alert missing" if set(due) - set(seqs) else "alert unknown" if len(seqs) > len(due) else "alert order"
+            )
+            yield Difference(kind, account, due, seqs)
+
+
+def _repeats(verdict: Verdict, bounds: Bounds) -> Iterator[Difference]:
     alerts, repeats = verdict.counts["alerts"], verdict.counts["repeated alerts"]
-    allowed = max(allowed, alerts * REPEATED_SHARE_MAX)
+    allowed = REPEATED_PER_CRASH_MAX * bounds.crashes + REPEATED_PER_ZOMBIE_MAX * bounds.zombies
+    allowed = max(allowed, int(alerts * REPEATED_SHARE_MAX))
     if repeats > allowed:
-        yield Difference("alert repeats", f"{alerts} alerts", f"at most {allowed:.0f}", repeats)
+        yield Difference("alert repeats", f"{alerts} alerts", f"at most {allowed}", repeats)
 
 
 def _seqs(alerts: dict[str, bytes]) -> list[int]:

@@ -1,7 +1,7 @@
 """The logs that the chaos scenarios produce: seeded, and such that their outcome does not depend on luck.
 
 With several input topics, the order in which a worker takes records of one account from different topics is fixed under
-the event clock only, which merges them by event time. So there are two logs:
+the event clock only, which merges them by event time. So there are these logs:
 
 - `history_log`, for `--clock event`: a simulated stream with duplicates and late records, produced whole before the
   first worker starts, so that the merger never has to guess what is still to come. Whatever order the merge gives is
@@ -11,6 +11,10 @@ the event clock only, which merges them by event time. So there are two logs:
   gives the same scores and alerts, and what the others leave behind is compared as counts and sets. All of one account
   happened within an hour and in less than 256 events: no repetition is outside the window of known ids. No account is
   due before midnight, and the workers' clocks stand at noon.
+
+A third one, `contested_log`, is for what must hold in every order: tickets and payments both move the score, so nobody
+can say which alerts are due, but no two alerts may have one number, none may be missing in between, and what is counted
+is counted once.
 
 Records that only a re-keyed copy brings home (`stray`) have no order to others; they are logins of one hour, because a
 crash copies them again, and a repetition is known by its id for an hour.
@@ -24,7 +28,7 @@ from bisect import insort
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from aiokafka.partitioner import murmur2
 
@@ -46,6 +50,8 @@ DUPLICATE_CHANCE = 0.03
 LATE_CHANCE = 0.02
 POISON_CHANCE = 0.004
 STRAY_ACCOUNTS_EACH = 20
+
+LogKind = Literal["live", "contested", "history"]
 
 
 class LogRecord(NamedTuple):
@@ -73,6 +79,7 @@ def event(kind_and_type: tuple[TopicKind, str], account: str, event_id: str, tim
 
 LOGIN: tuple[TopicKind, str] = ("usage", "login")
 FAILED: tuple[TopicKind, str] = ("payment", "payment_failed")
+PAID: tuple[TopicKind, str] = ("payment", "invoice_paid")
 OPENED: tuple[TopicKind, str] = ("ticket", "ticket_opened")
 SOLVED: tuple[TopicKind, str] = ("ticket", "ticket_solved")
 FACTS: tuple[TopicKind, str] = ("account", "account_updated")
@@ -127,6 +134,29 @@ def _live_sequences(rng: Random, account: str, ticket_rounds: int) -> Iterator[l
     if rng.random() < 0.5:
         tickets.pop()  # half of the accounts end in trouble
     yield tickets
+
+
+def contested_log(seed: int, accounts: int, rounds: int) -> list[LogRecord]:
+    """Draw a log of the wall clock in which two topics compete for the score of every account."""
+    rng = Random(f"contested/{seed}")
+    placed: list[tuple[float, int, LogRecord]] = []
+    for number in range(accounts):
+        account = f"both-{number}"
+        for first, second, name in ((OPENED, SOLVED, "ticket"), (FAILED, PAID, "invoice")):
+            at_ms = LIVE_DAY_MS + 10 * HOUR_MS
+            sequence = []
+            for each in range(2 * rounds):
+                kind = second if each % 2 else first
+                what = f"{name[0]}{each // 2}"
+                data: dict[str, Any] = {"ticket": what} if name == "ticket" else _invoice(each // 2)
+                if kind is OPENED:
+                    data["severity"] = "urgent"
+                at_ms += rng.randrange(1, 50 * MINUTE_MS // (2 * rounds))
+                sequence.append(event(kind, account, f"{account}-{name}{each}", at_ms, data))
+            for at, record in zip(sorted(rng.random() for _ in sequence), sequence, strict=True):
+                placed.append((at, len(placed), record))
+    placed.sort(key=lambda item: item[:2])
+    return list(_with_poison(rng, [record for _, _, record in placed], LIVE_DAY_MS))
 
 
 def _invoice(number: int) -> dict[str, Any]:

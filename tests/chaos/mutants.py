@@ -35,24 +35,26 @@ class Mutant:
     name: str
     title: str
     scenario: str
+    points: tuple[str, ...]
+    """Where the workers die, in a scenario that kills at points; all of them when none is named."""
     install: Callable[[], None]
 
 
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(scenario: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def mutant(scenario: str, *points: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Register a bug; its docstring says what it does."""
 
     def register(install: Callable[[], None]) -> Callable[[], None]:
         name = install.__name__.replace("_", "-")
-        MUTANTS[name] = Mutant(name, (install.__doc__ or "").rstrip("."), scenario, install)
+        MUTANTS[name] = Mutant(name, (install.__doc__ or "").rstrip("."), scenario, points, install)
         return install
 
     return register
 
 
-@mutant("F4")
+@mutant("F4", "offsets committed")
 def commit_before_flush() -> None:
     """Commit offsets before the state is written."""
 
@@ -68,7 +70,7 @@ def commit_before_flush() -> None:
     patch(Committer, "commit", commit)
 
 
-@mutant("F4")
+@mutant("F4", "offsets committed")
 def offsets_fixed_after_flush() -> None:
     """Take the offsets to commit when the state is written already: batches applied meanwhile are passed."""
 
@@ -84,7 +86,7 @@ def offsets_fixed_after_flush() -> None:
     patch(Committer, "commit", commit)
 
 
-@mutant("F4")
+@mutant("F4", "state flushed")
 def ignored_applied_offset() -> None:
     """Apply records that are read again once more, and know none of their ids."""
     apply = PartitionTask.apply
@@ -99,7 +101,7 @@ def ignored_applied_offset() -> None:
     patch(PartitionTask, "apply", apply_again)
 
 
-@mutant("F4")
+@mutant("F4c", "outputs published")
 def alert_before_flush() -> None:
     """Publish alerts before the state that decided them is durable, and forget them at once."""
     flush_urgent = Committer.flush_urgent
@@ -137,7 +139,7 @@ def swallowed_send_error() -> None:
     patch(agents.runtime.commit, "send_records", send_and_hope)
 
 
-@mutant("F4")
+@mutant("F4", "offsets committed")
 def unacknowledged_state() -> None:
     """Go on with a flush without awaiting the acknowledgements of states."""
     send = Committer._send
@@ -193,7 +195,7 @@ def ack_on_exception() -> None:
     patch(RuntimeApp, "add_batch_agent", add_forgiving)
 
 
-@mutant("F4")
+@mutant("F4", "offsets committed")
 def ack_before_dead_letters() -> None:
     """Send dead letters and copies behind the batch's back: a crash loses them."""
     send = agents.app.send_records  # type: ignore[attr-defined]
@@ -211,7 +213,7 @@ def ack_before_dead_letters() -> None:
     patch(agents.app, "send_records", send_later)
 
 
-@mutant("F4")
+@mutant("F4", "state acknowledged")
 def lost_unsent_alerts() -> None:
     """Forget in recovery what may not have been published."""
     finish = Partition.finish_recovery
@@ -223,7 +225,7 @@ def lost_unsent_alerts() -> None:
     patch(Partition, "finish_recovery", finish_recovery)
 
 
-@mutant("F4")
+@mutant("F4", "state acknowledged")
 def marker_too_early() -> None:
     """Say in the marker that outputs are published as soon as their states are written."""
     encode = Partition.encode_dirty
@@ -306,7 +308,7 @@ def strays_scored_where_they_stand() -> None:
     patch(agents.ingest.Ingest, "_decode", take_all)
 
 
-@mutant("F4")
+@mutant("F4", "state flushed")
 def half_states() -> None:
     """Store states without applied offsets and known ids."""
     encode = Partition.encode_dirty
@@ -326,14 +328,14 @@ def half_states() -> None:
     patch(Partition, "encode_dirty", encode_dirty)
 
 
-@mutant("F1")
-def late_delivery_bookkeeping() -> None:
-    """Pass the head of the queue when any later batch is applied."""
+@mutant("F1e")
+def committed_before_applied() -> None:
+    """Commit what was delivered, applied or not."""
 
     def take_offsets(self: BatchConsumer) -> dict[Any, int]:
         offsets: dict[Any, int] = {}
         for tp, queue in self._delivered.items():
-            while any(batch.applied for batch in queue):
+            while queue:
                 offsets[tp] = queue.popleft().last_offset + 1
         return offsets
 

@@ -31,6 +31,7 @@ Origin = tuple[str, int, int]
 """Where a record stands: topic, partition, offset."""
 
 USER_BYTES = 6
+NO_COPY = 1 << 40  # an offset for copies that should be there and are not
 # Never stored, or grown by how the work was cut into flushes and not by what happened.
 NOT_COMPARED = {"dues", "key_features", "model", "outputs", "plan", "truths", "revision", "recent_began_ms"}
 SCORE_FIELDS = (
@@ -138,7 +139,7 @@ def expected_outcome(
             applied = Applied(source, record.offset, event)
             if record.partition != home:
                 expected.strays[origin] = (record.key, record.value)
-                applied = Applied(REKEYED_SOURCE, rekeyed_offsets.get(event.account, -1), event)
+                applied = Applied(REKEYED_SOURCE, rekeyed_offsets.get(event.account, NO_COPY), event)
             streams = by_partition.setdefault(home, [[] for _ in range(REKEYED_SOURCE + 1)])
             streams[applied.source].append(applied)
     latest_ms = 0

@@ -22,14 +22,18 @@ from service.settings import Clock
 from service.topic_catalogue import TopicNames
 from tests.chaos.admin import alter_topic, delete_topics, evict_members, rewind_group
 from tests.chaos.cluster import Cluster
-from tests.chaos.compare import Verdict, compare
+from tests.chaos.compare import Bounds, Verdict, compare
 from tests.chaos.fleet import Fleet, Slot
-from tests.chaos.logs import LIVE_NOON_MS, LogRecord
+from tests.chaos.logs import LIVE_NOON_MS, LogKind, LogRecord
 from tests.chaos.observed import Observed, observe
 from tests.chaos.oracle import CoreAccounting, Expected, expected_outcome
 from tests.integration.kafka_tools import lag_records
 
-LIVE_MODEL = Path(__file__).parent / "model.yaml"
+MODELS: dict[LogKind, Path | None] = {
+    "live": Path(__file__).parent / "live.yaml",
+    "contested": Path(__file__).parent / "contested.yaml",
+    "history": None,
+}
 QUIET_SECONDS = 3.0
 CATCH_UP_SECONDS = 60.0
 SESSION_TIMEOUT_SECONDS = 6.0
@@ -39,11 +43,18 @@ SESSION_TIMEOUT_SECONDS = 6.0
 class Plan:
     """What a run is made of, besides its faults."""
 
-    clock: Clock = "wall"
+    log: LogKind = "live"
     workers: int = 2
     rate: float = 1_000.0
     """Records a second under the wall clock; under the event clock everything is produced before the start."""
     commit_interval_seconds: float = 0.5
+    slow_sends_seconds: float = 0.0
+    """How long every flush stands still in the middle of its sending."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that the log is made for."""
+        return "event" if self.log == "history" else "wall"
 
 
 @dataclass
@@ -81,7 +92,7 @@ class Run:
         self.rng = Random(f"faults/{seed}")
         prefix = f"c{uuid.uuid4().hex[:8]}-"
         self.topics = TopicNames(app_id=f"{prefix}app", prefix=prefix)
-        self.model_path = LIVE_MODEL if plan.clock == "wall" else None
+        self.model_path = MODELS[plan.log]
         self.shift_file = folder / "clock-shift"
         self._clock = f"{LIVE_NOON_MS}@{time.time_ns() // 1_000_000}@{self.shift_file}"
         arguments = ["--clock", plan.clock, *(["--model", str(self.model_path)] if self.model_path else [])]
@@ -98,6 +109,7 @@ class Run:
             "VITALS_TOPIC_PREFIX": self.topics.prefix,
             "VITALS_SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS),
             "VITALS_COMMIT_INTERVAL_SECONDS": str(self.plan.commit_interval_seconds),
+            "CHAOS_SLOW_SENDS": str(self.plan.slow_sends_seconds),
             **({"CHAOS_CLOCK": self._clock} if self.plan.clock == "wall" else {}),
             **self._fixed,
             **self.special(slot),
@@ -227,7 +239,9 @@ class Run:
             observed.records,
             observed.rekeyed_offsets(),
         )
-        verdict = compare(expected, observed, crashes=self.fleet.crashes, zombies=self.fleet.zombies)
+        verdict = compare(
+            expected, observed, Bounds(self.fleet.crashes, self.fleet.zombies, is_ordered=self.plan.log != "contested")
+        )
         verdict.counts.update(self._told())
         return Outcome(verdict, self.history.lines, expected, observed, self.catch_up_seconds)
 

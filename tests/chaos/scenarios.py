@@ -11,19 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.chaos.fleet import Slot
-from tests.chaos.logs import LogRecord, history_log, live_log
+from tests.chaos.logs import LogRecord, contested_log, history_log, live_log
 from tests.chaos.proxy import Weather
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
-from tests.chaos.splits import (
-    COMMIT_POINTS,
-    HALF_SENT,
-    RECOVERY_BEGUN,
-    RECOVERY_HALFWAY,
-    RECOVERY_HANDED_OVER,
-    RECOVERY_READ,
-    SPLIT_POINTS,
-    TO_BE_SENT,
-)
+from tests.chaos.splits import COMMIT_POINTS, HALF_SENT, RECOVERY_POINTS, SPLIT_POINTS, TO_BE_SENT
 
 ZOMBIE_SECONDS = 3 * SESSION_TIMEOUT_SECONDS
 HOUR_MS = 3_600_000
@@ -43,8 +34,9 @@ class Size:
 Drive = Callable[[Run, int], None]
 DEFAULT = Plan()
 SLOW = Plan(rate=150)
-ALONE = Plan(workers=1, rate=60)
-EVENT = Plan(clock="event")
+ALONE = Plan(workers=1, rate=80, slow_sends_seconds=0.1)
+CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
+EVENT = Plan(log="history")
 
 
 @dataclass(frozen=True)
@@ -65,9 +57,8 @@ class Scenario:
 
     def log(self, seed: int, size: Size) -> list[LogRecord]:
         """Draw the records that flow meanwhile."""
-        if self.plan.clock == "event":
-            return history_log(seed, size.accounts, size.rounds)
-        return live_log(seed, size.accounts, size.rounds)
+        draw = {"live": live_log, "contested": contested_log, "history": history_log}[self.plan.log]
+        return draw(seed, size.accounts, size.rounds)
 
 
 def kill_at_random(run: Run, times: int) -> None:
@@ -102,8 +93,9 @@ def stop_in_turns(run: Run, times: int) -> None:
 
 def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
     """F4: the only worker dies at one point of its work after the other."""
-    once = {RECOVERY_BEGUN, RECOVERY_HALFWAY, RECOVERY_READ, RECOVERY_HANDED_OVER}  # passed once by each process
-    faults = [f"{point}:{1 if point in once else run.rng.randint(1, 4)}" for _ in range(times) for point in points]
+    faults = [
+        f"{point}:{1 if point in RECOVERY_POINTS else run.rng.randint(1, 4)}" for _ in range(times) for point in points
+    ]
     run.rng.shuffle(faults)
     left = list(faults)
     slot = run.fleet.slots[0]
@@ -130,7 +122,7 @@ def _wait_dead(run: Run, slot: Slot, seconds: float) -> bool:
 def die_in_recovery(run: Run, times: int) -> None:
     """F12: the only worker dies while it recovers, again and again."""
     run.fleet.pass_time(3)
-    die_at_points(run, times, (RECOVERY_BEGUN, RECOVERY_HALFWAY, RECOVERY_READ, RECOVERY_HANDED_OVER))
+    die_at_points(run, times, RECOVERY_POINTS)
 
 
 def pause_at_random(run: Run, times: int) -> None:
@@ -301,6 +293,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(500, 10, 6), ALONE),
         Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 5), SLOW),
         Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), SLOW),
+        Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(500, 12, 3), CONTESTED),
         Scenario("F5", "brokers killed", kill_brokers, Size(200, 5, 1), Size(2_000, 10, 15), SLOW, brokers=3),
         Scenario("F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(1_500, 10, 3), SLOW, brokers=3),
         Scenario("F8", "cut from the brokers", cut, Size(200, 5, 2), Size(2_500, 10, 6), SLOW, cut=True),

@@ -6,6 +6,7 @@ between can be named.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,22 +29,15 @@ RECOVERY_BEGUN = "recovery begun"
 RECOVERY_HALFWAY = "recovery halfway"
 RECOVERY_READ = "recovery read"
 RECOVERY_HANDED_OVER = "recovery handed over"
-SPLIT_POINTS = (
-    TO_BE_SENT,
-    HALF_SENT,
-    ASIDE_SENT,
-    RECOVERY_BEGUN,
-    RECOVERY_HALFWAY,
-    RECOVERY_READ,
-    RECOVERY_HANDED_OVER,
-)
+RECOVERY_POINTS = (RECOVERY_BEGUN, RECOVERY_HALFWAY, RECOVERY_READ, RECOVERY_HANDED_OVER)
+SPLIT_POINTS = (TO_BE_SENT, HALF_SENT, ASIDE_SENT, *RECOVERY_POINTS)
 
 Passed = Callable[[str], None]
 
 
-def install(passed: Passed) -> None:
-    """Patch the runtime so that `passed` is called at every point."""
-    _split_sends(passed)
+def install(passed: Passed, slow_sends_seconds: float) -> None:
+    """Patch the runtime so that `passed` is called at every point; flushes stand still for a while in the middle."""
+    _split_sends(passed, slow_sends_seconds)
     _split_recovery(passed)
 
 
@@ -57,7 +51,7 @@ def lengthen_fetches(seconds: float) -> None:
     patch(BatchConsumer, "_getmany", long)
 
 
-def _split_sends(passed: Passed) -> None:
+def _split_sends(passed: Passed, slow_sends_seconds: float) -> None:
     async def send_halves(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> None:
         whole = list(records)
         if whole:
@@ -65,6 +59,7 @@ def _split_sends(passed: Passed) -> None:
         if len(whole) > 1:
             await send_records(producer, whole[: len(whole) // 2])
             passed(HALF_SENT)
+            await asyncio.sleep(slow_sends_seconds)
             await send_records(producer, whole[len(whole) // 2 :])
         else:
             await send_records(producer, whole)

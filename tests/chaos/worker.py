@@ -73,7 +73,7 @@ def main() -> None:
     told = os.environ.get("CHAOS_PAUSE")
     fault = FaultPoint(told, signal.SIGSTOP) if told else FaultPoint(os.environ.get("CHAOS_FAULT", ""), signal.SIGKILL)
     deps["fault_point"] = fault.passing
-    splits.install(fault.passed)
+    splits.install(fault.passed, float(os.environ.get("CHAOS_SLOW_SENDS", "0")))
     dump.install()
     splits.lengthen_fetches(float(os.environ.get("CHAOS_FETCH_SECONDS", "0")))
     mutant = os.environ.get("CHAOS_MUTANT")
