@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install demo test check fmt bench quality lock clean
+.PHONY: help install demo test check fmt bench quality chaos chaos-mutants lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,12 @@ bench: install ## measure throughput, latency, memory and recovery on the embedd
 
 quality: install ## judge the default model on simulated companies: who is warned, who is bothered (ARGS="--json")
 	@$(BIN)/python -m benchmarks.alert_quality $(ARGS)
+
+chaos: install ## break workers, brokers and links for up to an hour, and compare all that is left (ARGS="--seed 7 F1 F8")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-mutants: install ## run every seeded bug of the runtime against the scenario that must notice it
+	@$(BIN)/python -m tests.chaos --mutants $(ARGS)
 
 lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

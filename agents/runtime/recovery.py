@@ -166,6 +166,7 @@ class ChunkedRecovery(Recovery):
         consumer = self.app.consumer
         self.app.flow_control.resume()
         await self._call(consumer.perform_seek())
+        await self._seek_uncommitted()
         consumer.resume_partitions({tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)})
         self._set_recovery_ended()
         self.completed.set()
@@ -175,6 +176,20 @@ class ChunkedRecovery(Recovery):
         self.tables.on_standbys_ready()
         self.app.on_rebalance_end()
         self.log.info("Worker ready")
+
+
+    async def _seek_uncommitted(self) -> None:
+        """Begin inputs without a committed offset at their earliest record.
+
+        `perform_seek` leaves their positions alone, and a fetch that spanned the rebalance has moved them past records
+        that were then dropped.
+        """
+        consumer = self.app.consumer
+        inputs = [tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)]
+        fresh = [tp for tp in inputs if not consumer.read_offset(tp)]
+        starts = await self._call(consumer.earliest_offsets(*fresh)) if fresh else {}
+        if starts:
+            await self._call(consumer.seek_wait({TP(*tp): start or 0 for tp, start in starts.items()}))
 
 
 class BatchTableManager(TableManager):

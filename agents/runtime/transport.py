@@ -136,6 +136,11 @@ class BatchConsumer(driver.Consumer):
         """Fetch from a held partition again."""
         self._held.discard(tp)
 
+    def read_offset(self, tp: TP) -> int | None:
+        """Return the offset of the next record to deliver, None when it was never told."""
+        offset: int | None = self._read_offset[tp]
+        return offset
+
     def reading_state(self, tp: TP) -> ReadingState:
         """Return whether delivered records of the partition are still to be applied, others to be read, or neither."""
         delivered = self._delivered.get(tp)

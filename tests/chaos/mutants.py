@@ -1,0 +1,342 @@
+"""Seeded bugs of the runtime, one at a time: each breaks one promise, and its scenario must notice.
+
+The product holds none of this: a mutant is patched into a worker under test by the environment. A scenario that passes
+with its mutant could not fail at all, so `make chaos-mutants` runs them all and prints what noticed what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import agents.app
+import agents.ingest
+import agents.runtime.commit
+from agents.partition_task import PartitionTask
+from agents.runtime.app import RuntimeApp
+from agents.runtime.commit import Committer
+from agents.runtime.producer import OutRecord
+from agents.runtime.recovery import ChunkedRecovery
+from agents.runtime.table import HEADER, MARKER_KEY, Partition, PartitionedTable
+from agents.runtime.transport import BatchConsumer
+from agents.scorer import Scorer
+from service.scoring.records import NEVER
+from service.topic_catalogue import REKEYED_SOURCE
+from tests.chaos.patching import patch
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug, and the scenario that must fail with it."""
+
+    name: str
+    title: str
+    scenario: str
+    points: tuple[str, ...]
+    """Where the workers die, in a scenario that kills at points; all of them when none is named."""
+    install: Callable[[], None]
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(scenario: str, *points: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Register a bug; its docstring says what it does."""
+
+    def register(install: Callable[[], None]) -> Callable[[], None]:
+        name = install.__name__.replace("_", "-")
+        MUTANTS[name] = Mutant(name, (install.__doc__ or "").rstrip("."), scenario, points, install)
+        return install
+
+    return register
+
+
+@mutant("F4", "offsets committed")
+def commit_before_flush() -> None:
+    """Commit offsets before the state is written."""
+
+    async def commit(self: Committer, take_offsets: Any, commit_offsets: Any) -> bool:
+        async with self._lock:
+            offsets = take_offsets()
+            committed: bool = await commit_offsets(offsets) if offsets else False
+            await self._fault_point("offsets committed")
+            await self._flush([(partition, None) for partition in self._table.owned.values()])
+            await self._fault_point("state flushed")
+            return committed
+
+    patch(Committer, "commit", commit)
+
+
+@mutant("F4", "offsets committed")
+def offsets_fixed_after_flush() -> None:
+    """Take the offsets to commit when the state is written already: batches applied meanwhile are passed."""
+
+    async def commit(self: Committer, take_offsets: Any, commit_offsets: Any) -> bool:
+        async with self._lock:
+            await self._flush([(partition, None) for partition in self._table.owned.values()])
+            await self._fault_point("state flushed")
+            offsets = take_offsets()
+            committed: bool = await commit_offsets(offsets) if offsets else False
+            await self._fault_point("offsets committed")
+            return committed
+
+    patch(Committer, "commit", commit)
+
+
+@mutant("F4", "state flushed")
+def ignored_applied_offset() -> None:
+    """Apply records that are read again once more, and know none of their ids."""
+    apply = PartitionTask.apply
+
+    def apply_again(self: PartitionTask, source: int, offset: int, key: bytes, event: Any) -> int:
+        state = self.partition.get(key)
+        if state is not None and offset <= state.applied[source]:
+            state.applied[source] = NEVER
+            state.recent_new = state.recent_old = b""
+        return apply(self, source, offset, key, event)
+
+    patch(PartitionTask, "apply", apply_again)
+
+
+@mutant("F4c", "outputs published")
+def alert_before_flush() -> None:
+    """Publish alerts before the state that decided them is durable, and forget them at once."""
+    flush_urgent = Committer.flush_urgent
+
+    async def publish_first(self: Committer, partition: Partition, keys: Iterable[bytes]) -> None:
+        keys = list(keys)
+        task: PartitionTask = partition.hooks.tasks[partition.number]  # type: ignore[attr-defined]
+        alerts = [
+            output
+            for key in keys
+            if (state := partition.get(key)) is not None
+            for output in partition.hooks.outputs(partition, key, state)
+            if output.topic == partition.hooks.topics.alerts  # type: ignore[attr-defined]
+        ]
+        await self._send(alerts)
+        await self._fault_point("outputs published")
+        for key in keys:
+            if key in task.publishing_seq and (state := partition.get(key)) is not None:
+                partition.hooks.published(partition, key, state, [a for a in alerts if a.key == key])
+        await flush_urgent(self, partition, keys)
+
+    patch(Committer, "flush_urgent", publish_first)
+
+
+@mutant("F20")
+def swallowed_send_error() -> None:
+    """Take a write that the broker refused for done."""
+    send = agents.runtime.commit.send_records  # type: ignore[attr-defined]
+
+    async def send_and_hope(producer: Any, records: Iterable[OutRecord]) -> None:
+        for record in records:
+            with contextlib.suppress(Exception):
+                await send(producer, [record])
+
+    patch(agents.runtime.commit, "send_records", send_and_hope)
+
+
+@mutant("F4", "offsets committed")
+def unacknowledged_state() -> None:
+    """Go on with a flush without awaiting the acknowledgements of states."""
+    send = Committer._send
+    behind: set[asyncio.Task[None]] = set()
+
+    async def send_later(self: Committer, records: list[OutRecord]) -> None:
+        if any(record.key == MARKER_KEY for record in records):
+
+            async def later() -> None:
+                await asyncio.sleep(0.4)
+                await send(self, records)
+
+            task = asyncio.ensure_future(later())
+            behind.add(task)
+            task.add_done_callback(behind.discard)
+        else:
+            await send(self, records)
+
+    patch(Committer, "_send", send_later)
+
+
+@mutant("F11")
+def kept_after_revoke() -> None:
+    """Keep the state of partitions that were given up, and use it again when they come back."""
+    end = PartitionedTable.end_recovery
+    kept: dict[int, Partition] = {}
+
+    def end_recovery(self: PartitionedTable) -> None:
+        for number in self.recovering.keys() & kept.keys():
+            self.recovering[number] = kept[number]
+        end(self)
+        kept.update(self.owned)
+
+    patch(PartitionedTable, "end_recovery", end_recovery)
+
+
+@mutant("F3")
+def ack_on_exception() -> None:
+    """Count a batch whose handler failed as applied, and go on."""
+    add = RuntimeApp.add_batch_agent
+    calls = [0]
+
+    def add_forgiving(self: RuntimeApp, topic_name: str, name: str, handle: Any) -> None:
+        async def forgiving(batch: Any) -> None:
+            calls[0] += 1
+            if calls[0] % 20 == 0:
+                batch.ack()  # as a handler's error would end here
+            else:
+                await handle(batch)
+
+        add(self, topic_name, name, forgiving)
+
+    patch(RuntimeApp, "add_batch_agent", add_forgiving)
+
+
+@mutant("F4", "offsets committed")
+def ack_before_dead_letters() -> None:
+    """Send dead letters and copies behind the batch's back: a crash loses them."""
+    send = agents.app.send_records  # type: ignore[attr-defined]
+    behind: set[asyncio.Task[None]] = set()
+
+    async def send_later(producer: Any, records: list[OutRecord]) -> None:
+        async def later() -> None:
+            await asyncio.sleep(1.5)
+            await send(producer, records)
+
+        task = asyncio.ensure_future(later())
+        behind.add(task)
+        task.add_done_callback(behind.discard)
+
+    patch(agents.app, "send_records", send_later)
+
+
+@mutant("F4", "state acknowledged")
+def lost_unsent_alerts() -> None:
+    """Forget in recovery what may not have been published."""
+    finish = Partition.finish_recovery
+
+    def finish_recovery(self: Partition) -> list[bytes]:
+        finish(self)
+        return []
+
+    patch(Partition, "finish_recovery", finish_recovery)
+
+
+@mutant("F4", "state acknowledged")
+def marker_too_early() -> None:
+    """Say in the marker that outputs are published as soon as their states are written."""
+    encode = Partition.encode_dirty
+
+    def encode_dirty(self: Partition, topic: str, keys: list[bytes]) -> Any:
+        self.published_generation = self.generation + 1
+        return encode(self, topic, keys)
+
+    patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F7p")
+def last_record_wins() -> None:
+    """Take an account's last record in recovery, also when a zombie wrote an older state after a newer one."""
+    apply = Partition.apply_changelog
+
+    def apply_last(self: Partition, records: Iterable[Any]) -> None:
+        for record in records:
+            if record.key != MARKER_KEY:
+                self.data.pop(record.key, None)
+            apply(self, [record])
+
+    patch(Partition, "apply_changelog", apply_last)
+
+
+@mutant("F2")
+def short_recovery() -> None:
+    """End recovery some records early."""
+    seek = ChunkedRecovery._seek_to_start
+
+    async def seek_to_start(self: ChunkedRecovery, tps: Any) -> None:
+        await seek(self, tps)
+        for tp in self.active_highwaters:
+            self.active_highwaters[tp] -= 20
+
+    patch(ChunkedRecovery, "_seek_to_start", seek_to_start)
+
+
+@mutant("F11f")
+def uncommitted_not_rewound() -> None:
+    """Leave inputs without a committed offset where a dropped fetch has moved them."""
+
+    async def nothing(self: ChunkedRecovery) -> None:
+        pass
+
+    patch(ChunkedRecovery, "_seek_uncommitted", nothing)
+
+
+@mutant("F11")
+def applied_to_orphans() -> None:
+    """Apply a batch that was delivered for a state that is gone to the new one."""
+    handle = agents.ingest.Ingest._handle
+
+    async def adopt(self: Any, source: int, batch: Any) -> None:
+        task = self._scorer.tasks.get(batch.tp.partition)
+        if task is not None:
+            batch.state = task.partition
+        await handle(self, source, batch)
+
+    patch(agents.ingest.Ingest, "_handle", adopt)
+
+
+@mutant("F1")
+def alerts_not_marked() -> None:
+    """Leave alerts in the state after they are published."""
+    patch(Scorer, "published", lambda self, partition, key, value, outputs: False)
+
+
+@mutant("F1")
+def strays_scored_where_they_stand() -> None:
+    """Score a record on a foreign partition there, so an account has several states."""
+    decode = agents.ingest.Ingest._decode
+
+    def take_all(self: Any, source: int, batch: Any, task: PartitionTask, take: Any) -> Any:
+        self._partitions = 1 if source != REKEYED_SOURCE else 8
+        found = decode(self, source, batch, task, take)
+        self._partitions = 8
+        return found
+
+    patch(agents.ingest.Ingest, "_decode", take_all)
+
+
+@mutant("F4", "state flushed")
+def half_states() -> None:
+    """Store states without applied offsets and known ids."""
+    encode = Partition.encode_dirty
+
+    def encode_dirty(self: Partition, topic: str, keys: list[bytes]) -> Any:
+        records, outputs = encode(self, topic, keys)
+        for number, record in enumerate(records):
+            if record.key in (MARKER_KEY, None) or record.value is None or record.key is None:
+                continue
+            state = self.hooks.decode(record.key, record.value[HEADER.size :])
+            for source in range(len(state.applied)):
+                state.applied[source] = NEVER
+            state.recent_new = state.recent_old = b""
+            records[number] = record._replace(value=record.value[: HEADER.size] + self.hooks.encode(state))
+        return records, outputs
+
+    patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F1e")
+def committed_before_applied() -> None:
+    """Commit what was delivered, applied or not."""
+
+    def take_offsets(self: BatchConsumer) -> dict[Any, int]:
+        offsets: dict[Any, int] = {}
+        for tp, queue in self._delivered.items():
+            while queue:
+                offsets[tp] = queue.popleft().last_offset + 1
+        return offsets
+
+    patch(BatchConsumer, "take_offsets", take_offsets)

@@ -1,0 +1,212 @@
+"""What must be there after a run, computed from the input topics alone, as they are read back.
+
+The rule: nothing of the runtime is used here, and nothing that the workers wrote. One account's records are applied one
+by one in the order of `logs.py`, each once; a header says which records must become dead letters. What an account
+then is, the scoring core says; it stands behind an interface (`Accounting`), so that another reckoning can take its
+place.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from service.ingest import Decoder
+from service.outputs import alert_message, score_message
+from service.scoring.engine import advance, apply_record, mark_sent
+from service.scoring.events import Event
+from service.scoring.explain import score_view
+from service.scoring.model import Model
+from service.scoring.recent_ids import HASH_BYTES
+from service.scoring.state import AccountState
+from service.scoring.state_codec import decode, encode
+from service.settings import Clock
+from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames
+from tests.chaos.logs import EXPECT_HEADER, LIVE_NOON_MS, home_of
+
+Origin = tuple[str, int, int]
+"""Where a record stands: topic, partition, offset."""
+
+USER_BYTES = 6
+NO_COPY = 1 << 40  # an offset for copies that should be there and are not
+# Never stored, or grown by how the work was cut into flushes and not by what happened.
+NOT_COMPARED = {"dues", "key_features", "model", "outputs", "plan", "truths", "revision", "recent_began_ms"}
+SCORE_FIELDS = (
+    "seq",
+    "score",
+    "band",
+    "computed_band",
+    "coverage",
+    "model_version",
+    "rules",
+    "name",
+    "tier",
+    "mrr_minor",
+    "owner",
+    "stage",
+    "profile",
+)
+
+
+@dataclass
+class Expected:
+    """The outcome that a run must have."""
+
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alerts: dict[str, list[bytes]] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dead_letters: dict[Origin, tuple[str, bytes | None, bytes | None]] = field(default_factory=dict)
+    strays: dict[Origin, tuple[bytes, bytes]] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+    """Good records by account, each repetition counted."""
+
+
+class Applied(NamedTuple):
+    """One good record in the place where its account finds it."""
+
+    source: int
+    offset: int
+    event: Event
+
+
+class Accounting(Protocol):
+    """Says what an account is after its records."""
+
+    def apply(self, record: Applied) -> None:
+        """Take the account's next record."""
+
+    def finish(self, expected: Expected, until_ms: int) -> None:
+        """Let time pass to the end and write every account's outcome down."""
+
+
+class CoreAccounting:
+    """The scoring core, one account at a time."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._states: dict[str, AccountState] = {}
+        self._alerts: dict[str, list[bytes]] = {}
+
+    def apply(self, record: Applied) -> None:
+        """Take the account's next record."""
+        account = record.event.account
+        state = self._states.setdefault(account, AccountState(account))
+        apply_record(state, record.source, record.offset, record.event, record.event.time_ms, self._model)
+        self._take_alerts(state)
+
+    def finish(self, expected: Expected, until_ms: int) -> None:
+        """Let time pass to the end and write every account's outcome down."""
+        for account, state in self._states.items():
+            advance(state, until_ms, self._model)
+            self._take_alerts(state)
+            expected.states[account] = plain_state(decode(account, encode(state)))
+            expected.scores[account] = plain_score(score_message(score_view(state, self._model)))
+        expected.alerts.update(self._alerts)
+
+    def _take_alerts(self, state: AccountState) -> None:
+        for alert in state.unsent:
+            self._alerts.setdefault(state.account, []).append(alert_message(alert))
+        mark_sent(state, state.seq)
+
+
+def expected_outcome(
+    topics: TopicNames,
+    clock: Clock,
+    accounting: Accounting,
+    read: dict[str, list[Any]],
+    rekeyed_offsets: dict[str, int],
+) -> Expected:
+    """Replay the input topics (`read`, by name, partition by partition in offset order).
+
+    `rekeyed_offsets`: the offset of each account's last copy, which only the copies themselves can tell.
+    """
+    expected = Expected()
+    by_partition: dict[int, list[list[Applied]]] = {}
+    decoder = Decoder(lambda: 1 << 62)
+    for source, topic in enumerate(topics.inputs):
+        for record in read[topic]:
+            reason = dict(record.headers).get(EXPECT_HEADER)
+            origin = (topic, record.partition, record.offset)
+            if reason is not None:
+                expected.dead_letters[origin] = (reason.decode(), record.key, record.value)
+                continue
+            event = decoder.decode(TOPIC_KINDS[source], record.key, record.value, ())
+            expected.events[event.account] = expected.events.get(event.account, 0) + 1
+            home = home_of(record.key)
+            applied = Applied(source, record.offset, event)
+            if record.partition != home:
+                expected.strays[origin] = (record.key, record.value)
+                applied = Applied(REKEYED_SOURCE, rekeyed_offsets.get(event.account, NO_COPY), event)
+            streams = by_partition.setdefault(home, [[] for _ in range(REKEYED_SOURCE + 1)])
+            streams[applied.source].append(applied)
+    latest_ms = 0
+    for streams in by_partition.values():
+        for each in _in_order(clock, streams):
+            accounting.apply(each)
+            latest_ms = max(latest_ms, each.event.time_ms)
+    accounting.finish(expected, latest_ms if clock == "event" else LIVE_NOON_MS)
+    return expected
+
+
+def _in_order(clock: Clock, streams: list[list[Applied]]) -> Iterator[Applied]:
+    """Put one partition's records in the order in which they count."""
+    strays = _numbered(streams[REKEYED_SOURCE])
+    if clock == "event":
+        # As long as no input is empty, the earliest head goes first; ties go by input.
+        yield from heapq.merge(*streams[:REKEYED_SOURCE], strays, key=lambda each: each.event.time_ms)
+        return
+    for stream in (*streams[:REKEYED_SOURCE], strays):
+        yield from stream
+
+
+def _numbered(strays: Iterable[Applied]) -> list[Applied]:
+    """Give copies rising offsets that end with the last one's, or all but the first would count as applied."""
+    by_account: dict[str, list[Applied]] = {}
+    for each in strays:
+        by_account.setdefault(each.event.account, []).append(each)
+    return [
+        each._replace(offset=each.offset - len(group) + 1 + number)
+        for group in by_account.values()
+        for number, each in enumerate(group)
+    ]
+
+
+# -- what is compared ----------------------------------------------------------------------------------------
+
+
+def plain_state(state: AccountState) -> dict[str, Any]:
+    """Write a state as plain values that do not depend on the order of what counts as a set."""
+    found = {name: plain(getattr(state, name)) for name in AccountState.__slots__ if name not in NOT_COMPARED}
+    found["recent_ids"] = _pieces(state.recent_old + state.recent_new, HASH_BYTES)
+    found["users"] = _pieces(state.users, USER_BYTES)
+    del found["recent_old"], found["recent_new"]
+    return found
+
+
+def _pieces(whole: bytes, size: int) -> list[str]:
+    return sorted(whole[start : start + size].hex() for start in range(0, len(whole), size))
+
+
+def plain(value: Any) -> Any:
+    """Turn a value of the core into one that JSON and a person can read."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    if hasattr(value, "items"):
+        return {str(key): plain(inner) for key, inner in sorted(value.items(), key=lambda item: str(item[0]))}
+    slots = getattr(type(value), "__slots__", ())
+    if slots and not isinstance(value, tuple):
+        return {name: plain(getattr(value, name)) for name in slots}
+    return [plain(inner) for inner in value]
+
+
+def plain_score(message: bytes) -> dict[str, Any]:
+    """Take what a score says whenever it is told; words and ages in it are those of the moment of the flush."""
+    data = json.loads(message)["data"]
+    found = {name: data[name] for name in SCORE_FIELDS}
+    found["factors"] = {factor["name"]: [factor["output"], factor["weight"]] for factor in data["factors"]}
+    return found

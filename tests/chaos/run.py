@@ -1,0 +1,326 @@
+"""One run of one scenario: topics, log, workers, faults, quiet, and the verdict of the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from aiokafka import AIOKafkaProducer
+
+from service.adapters.topic_admin import apply_topics, end_offsets
+from service.errors import DependencyError
+from service.model.loader import load_model
+from service.settings import Clock
+from service.topic_catalogue import TopicNames
+from tests.chaos.admin import alter_topic, delete_topics, evict_members, rewind_group
+from tests.chaos.cluster import Cluster
+from tests.chaos.compare import Bounds, Verdict, compare
+from tests.chaos.fleet import Fleet, Slot
+from tests.chaos.logs import LIVE_NOON_MS, LogKind, LogRecord
+from tests.chaos.observed import Observed, observe
+from tests.chaos.oracle import CoreAccounting, Expected, expected_outcome
+from tests.integration.kafka_tools import lag_records
+
+MODELS: dict[LogKind, Path | None] = {
+    "live": Path(__file__).parent / "live.yaml",
+    "contested": Path(__file__).parent / "contested.yaml",
+    "history": None,
+}
+QUIET_SECONDS = 3.0
+CATCH_UP_SECONDS = 60.0
+SESSION_TIMEOUT_SECONDS = 6.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of, besides its faults."""
+
+    log: LogKind = "live"
+    workers: int = 2
+    rate: float = 1_000.0
+    """Records a second under the wall clock; under the event clock everything is produced before the start."""
+    commit_interval_seconds: float = 0.5
+    slow_sends_seconds: float = 0.0
+    """How long every flush stands still in the middle of its sending."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that the log is made for."""
+        return "event" if self.log == "history" else "wall"
+
+
+@dataclass
+class Outcome:
+    """What a run gave."""
+
+    verdict: Verdict
+    history: list[str]
+    expected: Expected
+    observed: Observed
+    catch_up_seconds: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run takes place."""
+
+    direct: str
+    """The brokers as the harness reaches them, whatever the weather."""
+    bootstrap: str
+    """The brokers as the workers know them."""
+    cluster: Cluster | None = None
+
+
+class Run:
+    """A deployment of its own on a cluster that may be shared."""
+
+    def __init__(self, plan: Plan, place: Place, folder: Path, seed: int, variables: dict[str, str]) -> None:
+        self.plan = plan
+        self._fixed = variables
+        self.bootstrap = place.direct
+        self._worker_bootstrap = place.bootstrap
+        self._cluster = place.cluster
+        self.folder = folder
+        self.rng = Random(f"faults/{seed}")
+        prefix = f"c{uuid.uuid4().hex[:8]}-"
+        self.topics = TopicNames(app_id=f"{prefix}app", prefix=prefix)
+        self.model_path = MODELS[plan.log]
+        self.shift_file = folder / "clock-shift"
+        self._clock = f"{LIVE_NOON_MS}@{time.time_ns() // 1_000_000}@{self.shift_file}"
+        arguments = ["--clock", plan.clock, *(["--model", str(self.model_path)] if self.model_path else [])]
+        self.fleet = Fleet(folder, arguments, self._variables)
+        self.history = self.fleet.history
+        self.special: Callable[[Slot], dict[str, str]] = lambda _: {}
+        self.catch_up_seconds: list[float] = []
+        self._producing: Producing | None = None
+
+    def _variables(self, slot: Slot) -> dict[str, str]:
+        return {
+            "VITALS_BROKER": self._worker_bootstrap,
+            "VITALS_APP_ID": self.topics.app_id,
+            "VITALS_TOPIC_PREFIX": self.topics.prefix,
+            "VITALS_SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS),
+            "VITALS_COMMIT_INTERVAL_SECONDS": str(self.plan.commit_interval_seconds),
+            "CHAOS_SLOW_SENDS": str(self.plan.slow_sends_seconds),
+            **({"CHAOS_CLOCK": self._clock} if self.plan.clock == "wall" else {}),
+            **self._fixed,
+            **self.special(slot),
+        }
+
+    def begin(self, log: list[LogRecord]) -> None:
+        """Make the topics, begin to produce, start the workers."""
+        self.prepare(log)
+        if self.plan.clock == "event":
+            self.produce()
+            self.wait_produced()
+        self.fleet.scale(self.plan.workers)
+        if self.plan.clock == "wall":
+            self.produce()
+
+    def prepare(self, log: list[LogRecord]) -> None:
+        """Make the topics and have the log at hand."""
+        self._make_topics()
+        rate = self.plan.rate if self.plan.clock == "wall" else float("inf")
+        self._producing = Producing(self.bootstrap, self.topics, log, rate)
+
+    def _make_topics(self) -> None:
+        for left in (2, 1, 0):  # on a busy machine the leaders take their time
+            try:
+                asyncio.run(apply_topics(self.bootstrap, self.topics))
+                break
+            except DependencyError:
+                if not left:
+                    raise
+
+    def produce(self) -> None:
+        """Begin to produce."""
+        assert self._producing is not None
+        self.history.note("producing begins")
+        self._producing.start()
+
+    def wait_produced(self) -> None:
+        """Wait until everything is produced."""
+        self.fleet.wait_until(lambda: not self.producing, "the log to be produced", CATCH_UP_SECONDS)
+        self.history.note(f"{self.produced} records produced")
+
+    @property
+    def cluster(self) -> Cluster:
+        """The brokers, for scenarios that break them."""
+        assert self._cluster is not None, "this scenario needs a cluster of its own"
+        return self._cluster
+
+    @property
+    def produced(self) -> int:
+        """How many records were handed to the producer so far."""
+        return self._producing.sent if self._producing else 0
+
+    @property
+    def producing(self) -> bool:
+        """Whether records are still to be produced."""
+        return self._producing is not None and self._producing.is_alive()
+
+    def catch_up(self, seconds: float = CATCH_UP_SECONDS) -> None:
+        """Wait until everything produced is committed, and note how long that took."""
+        took = self.fleet.wait_until(self._caught_up, "the workers to catch up", seconds)
+        self.history.note(f"caught up in {took:.1f} s")
+        self.catch_up_seconds.append(took)
+
+    def _caught_up(self) -> bool:
+        try:
+            return not self.producing and self.lag() == 0
+        except Exception:  # a broker is away: ask again
+            return False
+
+    def wait_for(self, done: Callable[[], bool], seconds: float) -> None:
+        """Wait without starting anything again; raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.1)
+
+    def evict_dead(self) -> None:
+        """Take the members of dead workers out of the group, when none lives: nobody need wait for their sessions."""
+        if not any(slot.alive for slot in self.fleet.slots):
+            evict_members(self.bootstrap, self.topics.app_id)
+
+    def rewind(self) -> None:
+        """Set the group back to the start of every input."""
+        self.history.note("offsets set back to the start")
+        rewind_group(self.bootstrap, self.topics.app_id, [*self.topics.inputs, self.topics.rekeyed])
+
+    def set_topic(self, topic: str, name: str, value: str) -> None:
+        """Change one setting of a topic."""
+        self.history.note(f"{topic}: {name} = {value}")
+        alter_topic(self.bootstrap, topic, {name: value})
+
+    def lag(self) -> int:
+        """Count the records of all inputs that are not committed."""
+        return lag_records(self.bootstrap, self.topics.app_id, [*self.topics.inputs, self.topics.rekeyed])
+
+    def wait_quiet(self) -> None:
+        """Wait until everything is committed and nothing is written any more."""
+        written = [self.topics.changelog, self.topics.alerts, self.topics.scores, self.topics.rekeyed]
+        deadline = time.monotonic() + CATCH_UP_SECONDS
+        ends, since = None, time.monotonic()
+        while time.monotonic() - since < QUIET_SECONDS or self.lag() > 0:
+            assert time.monotonic() < deadline, f"it does not become quiet\n{self.fleet.tails()}"
+            self.fleet.tend()
+            found = asyncio.run(end_offsets(self.bootstrap, written))
+            if found != ends:
+                ends, since = found, time.monotonic()
+            time.sleep(0.3)
+
+    def finish(self) -> Outcome:
+        """Let everything come to rest, stop the workers, and compare."""
+        self.fleet.wait_ready()
+        self.catch_up()
+        self.wait_quiet()
+        codes = [self.fleet.terminate(slot) for slot in self.fleet.running()]
+        outcome = self.judge()
+        assert not any(codes), f"workers ended with {codes}\n{self.fleet.tails()}"
+        return outcome
+
+    def judge(self) -> Outcome:
+        """Compare what is there with what must be there."""
+        observed = observe(self.bootstrap, self.topics, self.topics.app_id)
+        expected = expected_outcome(
+            self.topics,
+            self.plan.clock,
+            CoreAccounting(load_model(self.model_path)),
+            observed.records,
+            observed.rekeyed_offsets(),
+        )
+        verdict = compare(
+            expected, observed, Bounds(self.fleet.crashes, self.fleet.zombies, is_ordered=self.plan.log != "contested")
+        )
+        verdict.counts.update(self._told())
+        return Outcome(verdict, self.history.lines, expected, observed, self.catch_up_seconds)
+
+    def _told(self) -> Counter[str]:
+        return Counter({"crashes": self.fleet.crashes, "starts": sum(slot.started for slot in self.fleet.slots)})
+
+    def close(self) -> None:
+        """End every process and thread of this run."""
+        self.fleet.close()
+        if self._producing is not None:
+            self._producing.stop()
+        with contextlib.suppress(Exception):  # a cluster that is gone keeps nothing either
+            delete_topics(self.bootstrap, self.topics.worker_topics())
+
+
+class Producing(threading.Thread):
+    """Produces a log beside the faults, in order, at a rate; every record is acknowledged at the end."""
+
+    def __init__(self, bootstrap: str, topics: TopicNames, log: list[LogRecord], rate: float) -> None:
+        super().__init__(name="producing", daemon=True)
+        self.rate = rate
+        self.sent = 0
+        self._brokers = bootstrap
+        self._topics = topics
+        self._log = log
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        """Produce everything."""
+        asyncio.run(self._produce())
+
+    def stop(self) -> None:
+        """Produce no more."""
+        self._stop_asked.set()
+        if self.is_alive():
+            self.join(30)
+
+    async def _produce(self) -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._brokers,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            request_timeout_ms=300_000,
+            max_request_size=4 * 1024 * 1024,
+        )
+        await producer.start()
+        try:
+            began = time.monotonic()
+            acks = []
+            for record in self._log:
+                if self._stop_asked.is_set():
+                    break
+                ahead = self.sent / self.rate - (time.monotonic() - began)
+                if ahead > 0:
+                    await asyncio.sleep(ahead)
+                acks.append(
+                    await producer.send(
+                        self._topics.input(record.kind),
+                        record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        headers=list(record.headers),
+                    )
+                )
+                self.sent += 1
+            for ack in acks:
+                await ack
+        finally:
+            with contextlib.suppress(Exception):
+                await producer.stop()
+
+
+@contextlib.contextmanager
+def running(plan: Plan, place: Place, folder: Path, seed: int, variables: dict[str, str]) -> Iterator[Run]:
+    """Make a run and close it in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(plan, place, folder, seed, variables)
+    try:
+        yield run
+    finally:
+        run.close()

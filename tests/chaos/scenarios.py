@@ -1,0 +1,312 @@
+"""The faults, as data: what each scenario does to a run while records flow, in a short and a full size.
+
+The numbers (F1 ...) are those of the design's table of faults. A scenario only disturbs; what must hold afterwards is
+the same for all of them and stands in `compare`. What must hold besides is asserted here, where it happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.chaos.fleet import Slot
+from tests.chaos.logs import LogRecord, contested_log, history_log, live_log
+from tests.chaos.proxy import Weather
+from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
+from tests.chaos.splits import COMMIT_POINTS, HALF_SENT, RECOVERY_POINTS, SPLIT_POINTS, TO_BE_SENT
+
+ZOMBIE_SECONDS = 3 * SESSION_TIMEOUT_SECONDS
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a scenario is done."""
+
+    accounts: int
+    rounds: int
+    """Of tickets of each account; under the event clock days."""
+    times: int
+    """How often the fault happens."""
+
+
+Drive = Callable[[Run, int], None]
+DEFAULT = Plan()
+SLOW = Plan(rate=150)
+ALONE = Plan(workers=1, rate=80, slow_sends_seconds=0.1)
+CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
+EVENT = Plan(log="history")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of fault."""
+
+    name: str
+    title: str
+    drive: Drive
+    short: Size
+    full: Size
+    plan: Plan = DEFAULT
+    brokers: int = 1
+    cut: bool = False
+    """Whether it needs the proxies, with one broker too."""
+    begins: bool = True
+    """Whether records flow and workers run before `drive`; otherwise it begins itself."""
+
+    def log(self, seed: int, size: Size) -> list[LogRecord]:
+        """Draw the records that flow meanwhile."""
+        draw = {"live": live_log, "contested": contested_log, "history": history_log}[self.plan.log]
+        return draw(seed, size.accounts, size.rounds)
+
+
+def kill_at_random(run: Run, times: int) -> None:
+    """F1: a random worker dies, and is started again."""
+    for _ in range(times):
+        run.fleet.pass_time(run.rng.uniform(0.5, 4))
+        run.fleet.kill(run.rng.choice(run.fleet.running()))
+        run.fleet.tend()
+
+
+def kill_all(run: Run, times: int) -> None:
+    """F2: all workers die at once."""
+    for _ in range(times):
+        run.fleet.pass_time(run.rng.uniform(2, 6))
+        for slot in run.fleet.running():
+            run.fleet.kill(slot)
+        run.evict_dead()
+        run.fleet.tend()
+        run.fleet.wait_ready()
+
+
+def stop_in_turns(run: Run, times: int) -> None:
+    """F3: each worker is stopped cleanly and started again, as at an update."""
+    run.fleet.wait_ready()
+    for _ in range(times):
+        for slot in run.fleet.running():
+            code = run.fleet.terminate(slot)
+            assert code == 0, f"w{slot.number} ended with {code} at SIGTERM\n{run.fleet.tails()}"
+            slot.expected_to_run = True
+            run.fleet.wait_ready()
+
+
+def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
+    """F4: the only worker dies at one point of its work after the other."""
+    faults = [
+        f"{point}:{1 if point in RECOVERY_POINTS else run.rng.randint(1, 4)}" for _ in range(times) for point in points
+    ]
+    run.rng.shuffle(faults)
+    left = list(faults)
+    slot = run.fleet.slots[0]
+    run.fleet.kill(slot)
+    run.special = lambda _: {"CHAOS_FAULT": left.pop()} if left else {}
+    for fault in reversed(faults):
+        run.evict_dead()
+        run.fleet.tend()
+        run.history.note(f"w0 shall die at {fault}")
+        died = _wait_dead(run, slot, seconds=20)
+        if not died:  # nothing to do there for it any more, such as dead letters or alerts: kill it where it is
+            run.fleet.kill(slot)
+    run.evict_dead()
+
+
+def _wait_dead(run: Run, slot: Slot, seconds: float) -> bool:
+    try:
+        run.wait_for(lambda: not slot.alive, seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def die_in_recovery(run: Run, times: int) -> None:
+    """F12: the only worker dies while it recovers, again and again."""
+    run.fleet.pass_time(3)
+    die_at_points(run, times, RECOVERY_POINTS)
+
+
+def pause_at_random(run: Run, times: int) -> None:
+    """F7: a worker is frozen until others own its partitions, then it goes on."""
+    run.fleet.wait_ready()
+    for _ in range(times):
+        slot = run.rng.choice(run.fleet.running())
+        run.fleet.pause(slot)
+        run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.fleet.resume(slot)
+        run.fleet.pass_time(2)
+
+
+def pause_at_points(run: Run, times: int) -> None:
+    """F7: a worker freezes in the middle of a flush, and goes on when others have written newer states."""
+    points = (TO_BE_SENT, HALF_SENT, "state acknowledged", "outputs published")
+    for number in range(times):
+        point = points[number % len(points)]
+        slot = run.fleet.running()[0]
+        run.special = lambda each, point=point: {"CHAOS_PAUSE": f"{point}:6"} if each.number == 0 else {}  # type: ignore[misc]
+        run.fleet.kill(slot)
+        run.fleet.tend()
+        run.special = lambda _: {}
+        run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, f"w0 to freeze at {point}", 60)  # type: ignore[misc]
+        run.history.note(f"w0 froze at {point!r}")
+        run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.fleet.resume(slot)
+        run.fleet.pass_time(3)
+
+
+def die_as_zombie(run: Run, times: int) -> None:
+    """F7: a worker wakes up in the middle of a flush, writes what it has, and dies: no rebalance sees its writes."""
+    for _ in range(times):
+        run.special = lambda each: {"CHAOS_PAUSE": f"{TO_BE_SENT}:6"} if each.number == 0 else {}
+        slot = run.fleet.running()[0]
+        run.fleet.kill(slot)
+        run.fleet.tend()
+        run.special = lambda _: {}
+        run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, "w0 to freeze", 60)  # type: ignore[misc]
+        run.history.note("w0 froze in a flush")
+        run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.fleet.resume(slot)
+        time.sleep(0.5)
+        run.fleet.kill(slot)
+        slot.expected_to_run = False
+
+
+def storm(run: Run, times: int) -> None:
+    """F11: workers come and go faster than they get ready."""
+    for _ in range(times):
+        run.fleet.scale(run.rng.choice((1, 3, 4, 6)))
+        run.fleet.pass_time(run.rng.uniform(1, 6))
+    run.fleet.scale(2)
+
+
+def fetch_across_rebalance(run: Run, times: int) -> None:
+    """F11: a fetch that began before a rebalance ends after it, with the first records that there ever were."""
+    run.special = lambda slot: {"CHAOS_FETCH_SECONDS": "30"} if slot.number == 0 else {}
+    run.fleet.scale(1)
+    run.fleet.wait_ready()
+    run.fleet.scale(2)
+    run.fleet.wait_until(lambda: run.fleet.slots[0].says("rebalancing"), "the rebalance", 30)
+    run.produce()
+
+
+def replay_all(run: Run, times: int) -> None:
+    """F15: the group's offsets go back to the start, and every record comes again."""
+    for _ in range(times):
+        run.catch_up()
+        for slot in run.fleet.running():
+            assert run.fleet.terminate(slot) == 0
+            slot.expected_to_run = True
+        run.rewind()
+        run.fleet.tend()
+
+
+def step_clock(run: Run, times: int) -> None:
+    """F17: the workers' clock jumps by an hour, both ways."""
+    for number in range(times):
+        shift_ms = (HOUR_MS, -HOUR_MS, 0)[number % 3]
+        run.shift_file.write_text(str(shift_ms), encoding="ascii")
+        run.history.note(f"clock shifted by {shift_ms} ms")
+        run.fleet.pass_time(2)
+
+
+def refuse_alerts(run: Run, times: int) -> None:
+    """F20: the alert topic refuses writes for a while; the worker stops and loses nothing."""
+    for _ in range(times):
+        run.fleet.pass_time(1.5)
+        crashes = run.fleet.crashes
+        run.set_topic(run.topics.alerts, "max.message.bytes", "100")
+        run.fleet.wait_until(lambda crashes=crashes: run.fleet.crashes > crashes, "a worker to stop", 60)  # type: ignore[misc]
+        run.set_topic(run.topics.alerts, "max.message.bytes", "4194304")
+
+
+def cut(run: Run, times: int) -> None:
+    """F8: all workers are cut from all brokers for 5, 30 or 120 s, silently or with broken connections."""
+    run.fleet.wait_ready()
+    for number in range(times):
+        seconds = (5, 30, 120)[number // 2 % 3]
+        weather = Weather(cut=True) if number % 2 else Weather(reset=True)
+        run.history.note(f"workers cut from brokers for {seconds} s: {weather}")
+        run.cluster.proxies.set(weather)
+        run.fleet.pass_time(seconds)
+        run.cluster.proxies.set(Weather())
+        run.fleet.pass_time(3)
+
+
+def bad_weather(run: Run, times: int) -> None:
+    """F9: links are slow, narrow, and deliver in small pieces; nobody loses its partitions by that."""
+    run.fleet.wait_ready()
+    weathers = (Weather(delay_seconds=0.5), Weather(bytes_per_second=64_000), Weather(slice_bytes=64))
+    for number in range(times):
+        run.history.note(str(weathers[number % 3]))
+        run.cluster.proxies.set(weathers[number % 3])
+        run.fleet.pass_time(10)
+    run.cluster.proxies.set(Weather())
+
+
+def swizzle(run: Run, times: int) -> None:
+    """F10: links are cut one by one and restored in another order."""
+    run.fleet.wait_ready()
+    numbers = list(range(run.cluster.count))
+    for _ in range(times):
+        for weather in (Weather(cut=True), Weather()):
+            run.rng.shuffle(numbers)
+            for number in numbers:
+                run.history.note(f"link to b{number}: {weather}")
+                run.cluster.proxies.set(weather, number)
+                run.fleet.pass_time(run.rng.uniform(0.5, 4))
+
+
+def kill_brokers(run: Run, times: int) -> None:
+    """F5: one broker after the other dies and comes back."""
+    run.fleet.wait_ready()
+    for number in range(times):
+        broker = number % run.cluster.count
+        run.history.note(f"b{broker} killed")
+        run.cluster.kafka.kill(broker)
+        run.fleet.pass_time(8)
+        run.cluster.restart(broker)
+        run.history.note(f"b{broker} is back")
+        run.fleet.pass_time(5)
+
+
+def below_min_isr(run: Run, times: int) -> None:
+    """F6: two of three brokers are away, so no write is acknowledged; all goes on by itself."""
+    run.fleet.wait_ready()
+    for _ in range(times):
+        run.fleet.pass_time(2)
+        for broker in (1, 2):
+            run.history.note(f"b{broker} paused")
+            run.cluster.kafka.pause(broker)
+        run.fleet.pass_time(20)
+        for broker in (1, 2):
+            run.history.note(f"b{broker} goes on")
+            run.cluster.kafka.resume(broker)
+        run.fleet.pass_time(5)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("F1", "random SIGKILL", kill_at_random, Size(150, 5, 3), Size(2_000, 10, 20), SLOW),
+        Scenario("F1e", "random SIGKILL, event clock", kill_at_random, Size(60, 90, 2), Size(400, 180, 12), EVENT),
+        Scenario("F2", "all workers killed at once", kill_all, Size(100, 5, 2), Size(2_000, 10, 6), SLOW),
+        Scenario("F3", "rolling SIGTERM", stop_in_turns, Size(150, 5, 1), Size(1_000, 10, 4), SLOW),
+        Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(500, 10, 6), ALONE),
+        Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 5), SLOW),
+        Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), SLOW),
+        Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(500, 12, 3), CONTESTED),
+        Scenario("F5", "brokers killed", kill_brokers, Size(200, 5, 1), Size(2_000, 10, 15), SLOW, brokers=3),
+        Scenario("F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(1_500, 10, 3), SLOW, brokers=3),
+        Scenario("F8", "cut from the brokers", cut, Size(200, 5, 2), Size(2_500, 10, 6), SLOW, cut=True),
+        Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(2_000, 10, 15), SLOW, cut=True),
+        Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_500, 10, 10), SLOW, brokers=3),
+        Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
+        Scenario("F11", "rebalance storm", storm, Size(150, 5, 4), Size(1_500, 10, 30), SLOW),
+        Scenario(
+            "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
+        ),
+        Scenario("F12", "recovery interrupted", die_in_recovery, Size(100, 5, 1), Size(500, 10, 4), ALONE),
+        Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(1_000, 10, 3)),
+        Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(500, 10, 9), SLOW),
+        Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(1_000, 10, 5), SLOW),
+    )
+}
