@@ -16,9 +16,8 @@ revision is the progress of the partition's time at the last commit, and its pay
 that were about to be committed: an input that ends before them was deleted and made anew.
 
 Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
-value is now, may wait: only the last one counts, and making one costs more than storing the state. A key whose view is
-out of date is `outdated`; one whose stored state is ahead of its published view is `late`, and the marker stays behind the
-oldest of those.
+value is now, may wait: only the last one counts, and making one costs more than storing the state. A key is `outdated`
+while its published view is, and `late` as soon as the state is stored; the marker stays behind the oldest late key.
 """
 
 from __future__ import annotations

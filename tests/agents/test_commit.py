@@ -1,0 +1,120 @@
+"""The order of a commit, and that an urgent flush need not wait for all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from faust.types import TP
+
+from agents.runtime.commit import SLICE_KEYS, Committer
+from agents.runtime.table import MARKER_KEY, Partition, PartitionedTable
+from service.errors import DependencyError
+from tests.agents.test_table import CountHooks, count
+
+KEYS = [f"key-{number}".encode() for number in range(3 * SLICE_KEYS)]
+
+
+class Broker:
+    """Takes batches as the producer does, acknowledges each a turn later, and keeps what it acknowledged."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, list[bytes]]] = []
+        self.refuses = ""
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, partition: int) -> asyncio.Future[None]:
+        async def acknowledge() -> None:
+            await asyncio.sleep(0)
+            if topic == self.refuses:
+                raise DependencyError("refused")
+            self.log.append((topic, [key for key in batch.keys if key != MARKER_KEY]))
+
+        return asyncio.ensure_future(acknowledge())
+
+
+class Batch:
+    """One batch, of any size."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes] = []
+
+    def append(self, *, timestamp: Any, key: bytes, value: Any, headers: Any) -> bool:
+        self.keys.append(key)
+        return True
+
+
+class Table:
+    """One owned partition."""
+
+    def __init__(self, partition: Partition) -> None:
+        self.owned = {partition.number: partition}
+        self.partition = self.owned.get
+
+
+def made() -> tuple[Partition, Broker, Committer]:
+    """Make a partition of which every key was counted, and its committer."""
+    partition, broker = Partition(0, CountHooks()), Broker()
+    for key in KEYS:
+        count(partition, key)
+    table = cast("PartitionedTable", Table(partition))
+    return partition, broker, Committer(table, "changelog", cast("Any", lambda: broker))
+
+
+def committing(committer: Committer, broker: Broker, *, is_last: bool = False) -> Any:
+    """Commit offset 7 of a topic."""
+
+    async def commit_offsets(offsets: dict[TP, int]) -> bool:
+        broker.log.append(("offsets", []))
+        return True
+
+    return committer.commit(lambda: {TP("input", 0): 7}, commit_offsets, is_last=is_last)
+
+
+def test_every_key_is_stored_before_its_view_leaves_and_before_the_offsets() -> None:
+    """Each key's state is acknowledged before its view is sent; offsets are committed after all of them."""
+    partition, broker, committer = made()
+    asyncio.run(committing(committer, broker, is_last=True))
+    stored: set[bytes] = set()
+    for topic, keys in broker.log:
+        if topic == "changelog":
+            stored.update(keys)
+        assert topic != "counts" or stored.issuperset(keys)
+    assert broker.log[-1] == ("offsets", [])
+    assert stored == set(KEYS)
+    assert not partition.dirty
+    assert sorted(key for topic, keys in broker.log if topic == "counts" for key in keys) == sorted(KEYS)
+
+
+def test_an_urgent_flush_goes_between_two_slices() -> None:
+    """A key that must get out while a commit is under way is stored and shown before the commit is through."""
+    partition, broker, committer = made()
+
+    async def run() -> None:
+        commit = asyncio.ensure_future(committing(committer, broker, is_last=True))
+        while not broker.log:  # noqa: ASYNC110 - the broker has no event for it
+            await asyncio.sleep(0)
+        count(partition, b"urgent")
+        await committer.flush_urgent(partition, [b"urgent"])
+        assert not commit.done()
+        assert ("counts", [b"urgent"]) in broker.log
+        await commit
+
+    asyncio.run(run())
+    assert broker.log.index(("counts", [b"urgent"])) < broker.log.index(("offsets", [])) - 2
+
+
+@pytest.mark.parametrize("topic", ["changelog", "counts"])
+def test_nothing_is_committed_after_a_refusal(topic: str) -> None:
+    """When a state or a view is not acknowledged, no offset is committed, now or ever after."""
+    _, broker, committer = made()
+    broker.refuses = topic
+    with pytest.raises(DependencyError, match="refused"):
+        asyncio.run(committing(committer, broker, is_last=True))
+    broker.refuses = ""
+    with pytest.raises(DependencyError, match="earlier flush failed"):
+        asyncio.run(committing(committer, broker))
+    assert ("offsets", []) not in broker.log
