@@ -177,7 +177,6 @@ class ChunkedRecovery(Recovery):
         self.app.on_rebalance_end()
         self.log.info("Worker ready")
 
-
     async def _seek_uncommitted(self) -> None:
         """Begin inputs without a committed offset at their earliest record.
 

@@ -18,9 +18,9 @@ import agents.runtime.commit
 from agents.partition_task import PartitionTask
 from agents.runtime.app import RuntimeApp
 from agents.runtime.commit import Committer
-from agents.runtime.producer import OutRecord
+from agents.runtime.producer import OutRecord, send_records
 from agents.runtime.recovery import ChunkedRecovery
-from agents.runtime.table import HEADER, MARKER_KEY, Partition, PartitionedTable
+from agents.runtime.table import HEADER, MARKER_KEY, Partition, PartitionedTable, ViewBudget
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer
 from service.scoring.records import NEVER
@@ -54,16 +54,27 @@ def mutant(scenario: str, *points: str) -> Callable[[Callable[[], None]], Callab
     return register
 
 
+async def _flush_all(committer: Committer) -> None:
+    for partition in list(committer._table.owned.values()):
+        async with partition.lock:
+            await committer._flush(partition, *_all_dirty(partition))
+
+
+def _all_dirty(partition: Partition) -> tuple[list[bytes], ViewBudget, int]:
+    keys, progress = partition.begin_commit()
+    return keys, ViewBudget(), progress
+
+
 @mutant("F4", "offsets committed")
 def commit_before_flush() -> None:
     """Commit offsets before the state is written."""
 
-    async def commit(self: Committer, take_offsets: Any, commit_offsets: Any) -> bool:
+    async def commit(self: Committer, take_offsets: Any, commit_offsets: Any, *, is_last: bool = False) -> bool:
         async with self._lock:
             offsets = take_offsets()
             committed: bool = await commit_offsets(offsets) if offsets else False
             await self._fault_point("offsets committed")
-            await self._flush([(partition, None) for partition in self._table.owned.values()])
+            await _flush_all(self)
             await self._fault_point("state flushed")
             return committed
 
@@ -74,9 +85,9 @@ def commit_before_flush() -> None:
 def offsets_fixed_after_flush() -> None:
     """Take the offsets to commit when the state is written already: batches applied meanwhile are passed."""
 
-    async def commit(self: Committer, take_offsets: Any, commit_offsets: Any) -> bool:
+    async def commit(self: Committer, take_offsets: Any, commit_offsets: Any, *, is_last: bool = False) -> bool:
         async with self._lock:
-            await self._flush([(partition, None) for partition in self._table.owned.values()])
+            await _flush_all(self)
             await self._fault_point("state flushed")
             offsets = take_offsets()
             committed: bool = await commit_offsets(offsets) if offsets else False
@@ -91,12 +102,13 @@ def ignored_applied_offset() -> None:
     """Apply records that are read again once more, and know none of their ids."""
     apply = PartitionTask.apply
 
-    def apply_again(self: PartitionTask, source: int, offset: int, key: bytes, event: Any) -> int:
-        state = self.partition.get(key)
-        if state is not None and offset <= state.applied[source]:
-            state.applied[source] = NEVER
-            state.recent_new = state.recent_old = b""
-        return apply(self, source, offset, key, event)
+    def apply_again(self: PartitionTask, source: int, records: Iterable[tuple[int, bytes, Any]]) -> None:
+        for offset, key, event in records:
+            state = self.partition.get(key)
+            if state is not None and offset <= state.applied[source]:
+                state.applied[source] = NEVER
+                state.recent_new = state.recent_old = b""
+            apply(self, source, [(offset, key, event)])
 
     patch(PartitionTask, "apply", apply_again)
 
@@ -116,7 +128,7 @@ def alert_before_flush() -> None:
             for output in partition.hooks.outputs(partition, key, state)
             if output.topic == partition.hooks.topics.alerts  # type: ignore[attr-defined]
         ]
-        await self._send(alerts)
+        await send_records(self._producer(), alerts)
         await self._fault_point("outputs published")
         for key in keys:
             if key in task.publishing_seq and (state := partition.get(key)) is not None:
@@ -142,23 +154,22 @@ def swallowed_send_error() -> None:
 @mutant("F4", "offsets committed")
 def unacknowledged_state() -> None:
     """Go on with a flush without awaiting the acknowledgements of states."""
-    send = Committer._send
     behind: set[asyncio.Task[None]] = set()
 
-    async def send_later(self: Committer, records: list[OutRecord]) -> None:
+    async def send_later(producer: Any, records: list[OutRecord]) -> None:
         if any(record.key == MARKER_KEY for record in records):
 
             async def later() -> None:
                 await asyncio.sleep(0.4)
-                await send(self, records)
+                await send_records(producer, records)
 
             task = asyncio.ensure_future(later())
             behind.add(task)
             task.add_done_callback(behind.discard)
         else:
-            await send(self, records)
+            await send_records(producer, records)
 
-    patch(Committer, "_send", send_later)
+    patch(agents.runtime.commit, "send_records", send_later)
 
 
 @mutant("F11")
@@ -230,9 +241,9 @@ def marker_too_early() -> None:
     """Say in the marker that outputs are published as soon as their states are written."""
     encode = Partition.encode_dirty
 
-    def encode_dirty(self: Partition, topic: str, keys: list[bytes]) -> Any:
+    def encode_dirty(self: Partition, topic: str, keys: list[bytes], *rest: Any) -> Any:
         self.published_generation = self.generation + 1
-        return encode(self, topic, keys)
+        return encode(self, topic, keys, *rest)
 
     patch(Partition, "encode_dirty", encode_dirty)
 
@@ -297,15 +308,15 @@ def alerts_not_marked() -> None:
 @mutant("F1")
 def strays_scored_where_they_stand() -> None:
     """Score a record on a foreign partition there, so an account has several states."""
-    decode = agents.ingest.Ingest._decode
+    events = agents.ingest.Ingest._events
 
-    def take_all(self: Any, source: int, batch: Any, task: PartitionTask, take: Any) -> Any:
+    def take_all(self: Any, source: int, batch: Any, aside: Any) -> Any:
         self._partitions = 1 if source != REKEYED_SOURCE else 8
-        found = decode(self, source, batch, task, take)
+        found = list(events(self, source, batch, aside))
         self._partitions = 8
-        return found
+        return iter(found)
 
-    patch(agents.ingest.Ingest, "_decode", take_all)
+    patch(agents.ingest.Ingest, "_events", take_all)
 
 
 @mutant("F4", "state flushed")
@@ -313,8 +324,8 @@ def half_states() -> None:
     """Store states without applied offsets and known ids."""
     encode = Partition.encode_dirty
 
-    def encode_dirty(self: Partition, topic: str, keys: list[bytes]) -> Any:
-        records, outputs = encode(self, topic, keys)
+    def encode_dirty(self: Partition, topic: str, keys: list[bytes], *rest: Any) -> Any:
+        records, outputs = encode(self, topic, keys, *rest)
         for number, record in enumerate(records):
             if record.key in (MARKER_KEY, None) or record.value is None or record.key is None:
                 continue
