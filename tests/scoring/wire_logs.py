@@ -321,7 +321,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn, *themes: str, max_steps: int = 14) -> Case:
     """Generate a case of these themes, of one or two of all when none is named."""
-    chosen = themes or draw(st.lists(st.sampled_from(sorted(THEMES)), min_size=1, max_size=2, unique=True))
+    chosen = themes or tuple(draw(st.lists(st.sampled_from(sorted(THEMES)), min_size=1, max_size=2, unique=True)))
     parts = [THEMES[name] for name in chosen]
     names = tuple(dict.fromkeys(name for part in parts for name in part.signals))
     models = [draw(documents(names)) for _ in range(2)]
