@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install demo test check fmt bench quality chaos chaos-mutants lock clean
+.PHONY: help install demo test check fmt bench quality chaos chaos-mutants lock clean soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ demo: install ## run everything together: broker, worker, a simulated stream, a 
 
 test: install ## run every test (ARGS="-k name" narrows)
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: install ## the laws of the core on 100,000 new cases, an hour or more (ARGS="FIRST_SEED ROUNDS")
+	@$(BIN)/python -m tests.scoring.soak $(ARGS)
 
 check: install ## format, lint, types, layers: all that CI checks besides the tests
 	$(BIN)/ruff format --check .

@@ -20,8 +20,8 @@ from service.scoring.evaluation import ABSENT, evaluate, timers_due_ms
 from service.scoring.events import AccountUpdate, Event, Payment
 from service.scoring.model import Model, Plan, Reading
 from service.scoring.recent_ids import remember
-from service.scoring.records import NEVER
 from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, record, relist_facts
+from service.scoring.records import NEVER
 from service.scoring.signal import NO_DAY
 from service.scoring.state import DAY_MS, RING_DAYS, AccountState, keep_daily_scores, roll_days
 
@@ -220,7 +220,7 @@ def _scores_move(state: AccountState, days: int) -> bool:
     if state.score is None:
         return False
     if scores is None:  # the first day with a band has not ended: from then on there is something to compare with
-        return state.coverage >= state.model.min_coverage
+        return bool(state.coverage >= state.model.min_coverage)
     now = round(state.score * 100)
     return any(scores[(state.day - age) % len(scores)] != now for age in range(1, days + 1))
 
@@ -240,7 +240,7 @@ def _load(state: AccountState, model: Model) -> int:
 
 
 def _is_unscored(state: AccountState) -> bool:
-    """Tell whether something counts, but the outputs known from the start (an unknown stage is one) make no score yet."""
+    """Tell whether something counts, but what is known from the start (such as the stage) makes no score yet."""
     return state.score is None and state.first_seen_day != NEVER and any(output >= 0.0 for output in state.outputs)
 
 

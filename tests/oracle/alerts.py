@@ -77,7 +77,7 @@ class Telling:
             return "recovered"
         return None
 
-    def tell(
+    def tell(  # noqa: PLR0917  # what an evaluation knows
         self, model: Document, now: Scored, band: str, before: str, rules: set[str], cap: str | None, t: int
     ) -> None:
         """Send or hold back what is due at an evaluation: the band's alert first, then the rules'."""
@@ -112,7 +112,7 @@ class Telling:
         self.held.discard(kind)
         return True
 
-    def _send(
+    def _send(  # noqa: PLR0917  # the facts of one alert
         self, kind: str, t: int, band: str, previous: str, now: Scored, baseline: Scored | None, rule: str | None
     ) -> None:
         assert now.score is not None

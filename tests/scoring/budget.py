@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 CASES: Final = 2_000
@@ -35,3 +35,23 @@ def cases(percent: float, *strategies: st.SearchStrategy[Any]) -> Callable[[Test
         return settings(PROFILE, max_examples=count)(given(*strategies)(test))
 
     return decorate
+
+
+SEARCHED: Final = settings(
+    max_examples=600,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def search(law: Test, *strategies: st.SearchStrategy[Any]) -> None:
+    """Search a fixed 600 cases for one that breaks the law, which then raises."""
+
+    def case(drawn: tuple[Any, ...]) -> None:
+        law(*drawn)
+
+    SEARCHED(given(st.tuples(*strategies))(case))()

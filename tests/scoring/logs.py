@@ -156,20 +156,3 @@ def logs(*, span_days: int | None = None, churn: bool = False, max_size: int = 4
     kinds = st.one_of(_anything, _churns) if churn else _anything
     steps = st.lists(st.tuples(_GAPS, _SNAPS, kinds), min_size=1, max_size=max_size)
     return steps.map(lambda drawn: _timeline(drawn, span_days)).filter(bool)
-
-
-def login_logs() -> st.SearchStrategy[list[Event]]:
-    """Generate logs of usage only, in which some events arrive late, a few of them too late."""
-    lag = st.sampled_from([0, 0, 0, HOUR, 3 * DAY, 29 * DAY, 30 * DAY, 59 * DAY, 60 * DAY, 89 * DAY, 90 * DAY])
-    steps = st.lists(st.tuples(_GAPS, _SNAPS, st.one_of(_logins, _logins, _others), lag), min_size=1, max_size=60)
-
-    def arrange(drawn: list[tuple[int, str, _Make, int]]) -> list[Event]:
-        events = _timeline([step[:3] for step in drawn], None)
-        return [_at(event, event.time_ms - step[3]) for event, step in zip(events, drawn, strict=True)]
-
-    return steps.map(arrange)
-
-
-def _at(event: Event, time_ms: int) -> Event:
-    event.time_ms = time_ms
-    return event

@@ -17,7 +17,7 @@ class Play:
         self.now_ms = case.start_ms
         self.number = 0
         self.model = 0
-        self.last: Wire | None = None
+        self.told: list[Wire] = []
 
     def run(self) -> None:
         """Take every step, and compare after each."""
@@ -31,22 +31,26 @@ class Play:
             self._tell(step, self.now_ms - step.lag_ms)
         elif step.action == "burst":
             self._burst(step)
-        elif step.action == "repeat" and self.last is not None:
-            self.pair.apply(self.last, self.now_ms)
-        elif step.action == "redeliver" and self.last is not None:
-            self.pair.redeliver(self.last)
-        elif step.action == "model" and self.last is not None:
+        elif self.told:
+            self._take_without_event(step)
+
+    def _take_without_event(self, step: Step) -> None:
+        if step.action == "repeat":
+            self.pair.apply(self.told[-min(step.order, len(self.told))], self.now_ms)
+        elif step.action == "redeliver":
+            self.pair.redeliver(self.told[-1])
+        elif step.action == "model":
             self.model = 1 - self.model
             self.pair.use_model(self.case.models[self.model])
-        elif step.action == "stop" and self.last is not None:
+        elif step.action == "stop":
             self.pair.stop_and_recover()
-        elif step.action == "walk" and self.last is not None:
+        elif step.action == "walk":
             self.pair.walk(self.now_ms)
-        elif step.action == "time" and self.last is not None:
+        else:
             self.pair.pass_time(self.now_ms)
 
     def _burst(self, step: Step) -> None:
-        times = [self.now_ms + n * step.spacing_ms for n in range(step.count)]
+        times = [self.now_ms + n * step.spacing_ms for n in range(step.times)]
         self.now_ms = times[-1]
         if step.order:
             Random(step.order).shuffle(times)
@@ -55,8 +59,9 @@ class Play:
 
     def _tell(self, step: Step, time_ms: int, in_burst: int = 0) -> None:
         self.number += 1
-        self.last = wire_event(step.drawn[in_burst % len(step.drawn)], self.number, time_ms, in_burst)
-        self.pair.apply(self.last, 0 if step.action == "burst" else self.now_ms)
+        event = wire_event(step.drawn[in_burst % len(step.drawn)], self.number, time_ms, in_burst)
+        self.told.append(event)
+        self.pair.apply(event, 0 if step.action == "burst" else self.now_ms)
 
 
 def core_agrees_with_the_oracle(case: Case) -> None:

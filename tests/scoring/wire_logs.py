@@ -6,7 +6,6 @@ values come from small sets, so that thresholds, window edges and equal instants
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -46,9 +45,9 @@ class Step(NamedTuple):
     snap: str
     drawn: tuple[Drawn, ...] = ()  # a burst takes them in turns
     lag_ms: int = 0
-    count: int = 1
+    times: int = 1
     spacing_ms: int = 0
-    order: int = 0  # the seed that shuffles a burst; 0 leaves it in order
+    order: int = 0  # the seed that shuffles a burst, 0 leaves it in order; the event to repeat, 1 is the last
 
 
 USERS = ("ann", "ann", "bob", "cy")
@@ -297,13 +296,17 @@ def _steps(events: st.SearchStrategy[Drawn]) -> st.SearchStrategy[Step]:
     def other(*actions: str) -> st.SearchStrategy[Step]:
         return st.tuples(st.sampled_from(actions), _GAPS, _SNAPS).map(lambda drawn: Step(*drawn))
 
-    one, some = st.tuples(events), st.lists(events, min_size=1, max_size=3).map(tuple)
+    one, some = st.tuples(events), st.lists(events, min_size=1, max_size=3).map(lambda drawn: tuple(drawn))  # noqa: PLW0108 - typed
     event = st.tuples(_GAPS, _SNAPS, one, _LAGS).map(lambda drawn: Step("event", *drawn))
     burst = st.tuples(_GAPS, _SNAPS, some, st.just(0), _COUNTS, _SPACINGS, st.sampled_from([0, 0, 1, 2])).map(
         lambda drawn: Step("burst", *drawn)
     )
     silence = st.tuples(_LONG_GAPS, _SNAPS).map(lambda drawn: Step("time", *drawn))
-    again, time, model = other("repeat", "redeliver"), other("time", "walk", "stop"), other("model")
+    repeat = st.tuples(_GAPS, _SNAPS, st.sampled_from([1, 1, 2, 3, 9, 300])).map(
+        lambda drawn: Step("repeat", drawn[0], drawn[1], order=drawn[2])
+    )
+    again = st.one_of(repeat, repeat, other("redeliver"))
+    time, model = other("time", "walk", "stop"), other("model")
     return st.one_of(event, event, event, event, burst, burst, again, time, time, silence, model)
 
 
@@ -318,7 +321,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw: st.DrawFn, *themes: str, max_steps: int = 14) -> Case:
     """Generate a case of these themes, of one or two of all when none is named."""
-    chosen = themes or draw(st.lists(st.sampled_from(sorted(THEMES)), min_size=1, max_size=2, unique=True))
+    chosen = themes or tuple(draw(st.lists(st.sampled_from(sorted(THEMES)), min_size=1, max_size=2, unique=True)))
     parts = [THEMES[name] for name in chosen]
     names = tuple(dict.fromkeys(name for part in parts for name in part.signals))
     models = [draw(documents(names)) for _ in range(2)]
@@ -337,8 +340,11 @@ def snapped(time_ms: int, snap: str) -> int:
 
 def wire_event(drawn: Drawn, number: int, time_ms: int, in_burst: int = 0) -> Wire:
     """Give a drawn event its time and an id of its own."""
-    named: Callable[[Any], Any] = lambda value: value.replace("{n}", str(in_burst)) if isinstance(value, str) else value
-    data = {name: named(value) for name, value in drawn.data.items()}
+    number_text = str(in_burst)
+    data = {
+        name: value.replace("{n}", number_text) if isinstance(value, str) else value
+        for name, value in drawn.data.items()
+    }
     data |= {name: text_of(time_ms + offset_ms) for name, offset_ms in drawn.instants.items()}
     return {
         "specversion": "1.0",

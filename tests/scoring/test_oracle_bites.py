@@ -1,0 +1,176 @@
+"""The oracle notices bugs that are put into the core: each is found within a fixed search of at most 600 cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from service.scoring import (
+    alerts,
+    bands,
+    engine,
+    evaluation,
+    people,
+    recording,
+    signal,
+    state,
+    support_signals,
+    usage_signals,
+)
+from service.scoring.model import Curve, Plan
+from service.scoring.records import Invoice
+from service.scoring.state import AccountState
+from tests.scoring.budget import search
+from tests.scoring.oracle_laws import core_agrees_with_the_oracle
+from tests.scoring.test_laws_bite import (
+    coverage_ignored,
+    dwell_end_not_due,
+    dwell_forgotten,
+    inverted_hysteresis,
+    last_account_arrival_wins,
+    last_survey_arrival_wins,
+    last_ticket_arrival_wins,
+    late_event_in_todays_bucket,
+    lost_renormalisation,
+    model_change_told,
+    silence_never_due,
+    ticks_run_late,
+    window_end_one_day_late,
+)
+from tests.scoring.wire_logs import cases
+
+Patch = pytest.MonkeyPatch
+Bug = Callable[[Patch], None]
+
+
+def window_one_day_longer(patch: Patch) -> None:
+    """Take 31 days for the last 30 when days pass."""
+    patch.setattr(state, "WINDOW_DAYS", 31)
+
+
+def ring_accepts_one_day_too_old(patch: Patch) -> None:
+    """Put an event of 90 days ago into the bucket of today."""
+    patch.setattr(engine, "RING_DAYS", 91)
+
+
+def trend_without_second_window(patch: Patch) -> None:
+    """Judge the trend before its windows are full."""
+    patch.setattr(usage_signals, "WINDOW_DAYS", 29)
+
+
+def longer_limit(module: Any, name: str, value: int) -> Bug:
+    """Keep one more than the page says."""
+
+    def bug(patch: Patch) -> None:
+        patch.setattr(module, name, value)
+
+    bug.__name__ = f"{name}_{value}"
+    return bug
+
+
+def dwell_one_ms_too_long(patch: Patch) -> None:
+    """Leave a band a millisecond late."""
+    patch.setattr(evaluation, "move_band", lambda account, target, dwell: bands.move_band(account, target, dwell + 1))
+
+
+def daily_score_of_the_wrong_day(patch: Patch) -> None:
+    """Compare with the day before the right one."""
+    right = state.score_before
+    patch.setattr(evaluation, "score_before", lambda account, days: right(account, days + 1))
+
+
+def blame_for_others_weight(patch: Patch) -> None:
+    """Give a factor that came or went the points of its weight."""
+    patch.setattr(alerts, "_common_output", lambda _pairs, _score: 0.0)
+
+
+def threshold_belongs_below(patch: Patch) -> None:
+    """Enter a band at exactly its threshold."""
+    right = bands.target_band
+
+    def wrong(band: Any, score: float | None, coverage: float, edges: Any) -> Any:
+        return right(band, None if score is None else score - 1e-9, coverage, edges)
+
+    patch.setattr(evaluation, "target_band", wrong)
+
+
+def curve_flat_one_segment_early(patch: Patch) -> None:
+    """Read a curve at its last point but one as if it ended there."""
+
+    def wrong(curve: Curve, x: float) -> float:
+        return curve.ys[-1] if x >= curve.xs[-2] else curve.ys[0]
+
+    patch.setattr(Curve, "at", wrong)
+
+
+def payment_of_the_same_instant_loses(patch: Patch) -> None:
+    """Let a failure win over the payment of its instant."""
+    patch.setattr(Invoice, "is_failing", property(lambda invoice: 0 <= invoice.paid_ms <= invoice.failed_ms))
+
+
+def renamed_key_users_keep_counts(patch: Patch) -> None:
+    """Keep the counts of key users who left the list."""
+
+    def wrong(account: AccountState, names: tuple[str, ...]) -> None:
+        more = recording._more(account)
+        more.key_users = {**dict.fromkeys(names[: people.MAX_KEY_USERS]), **more.key_users}
+
+    patch.setattr(recording, "_list_key_users", wrong)
+
+
+def override_not_due(patch: Patch) -> None:
+    """Publish an override beyond its end."""
+    right = evaluation.timers_due_ms
+
+    def wrong(account: AccountState, plan: Plan) -> int | None:
+        facts = account.attributes
+        due_ms = right(account, plan)
+        return (
+            None if facts is not None and facts.override is not None and due_ms == facts.override.until_ms else due_ms
+        )
+
+    patch.setattr(engine, "timers_due_ms", wrong)
+
+
+CASES: Iterable[tuple[Bug, tuple[str, ...]]] = [
+    (window_one_day_longer, ("usage",)),
+    (ring_accepts_one_day_too_old, ("usage",)),
+    (trend_without_second_window, ("usage",)),
+    (late_event_in_todays_bucket, ("usage",)),
+    (window_end_one_day_late, ("usage",)),
+    (silence_never_due, ("usage",)),
+    (ticks_run_late, ("usage",)),
+    (renamed_key_users_keep_counts, ("people",)),
+    (longer_limit(recording, "MAX_INVOICES", 33), ("payments",)),
+    (payment_of_the_same_instant_loses, ("payments",)),
+    (longer_limit(recording, "MAX_MRR_FACTS", 17), ("revenue",)),
+    (longer_limit(recording, "MAX_TICKETS", 65), ("tickets",)),
+    (longer_limit(support_signals, "RING_DAYS", 91), ("tickets",)),
+    (last_ticket_arrival_wins, ("tickets",)),
+    (longer_limit(recording, "MAX_SURVEYS", 17), ("surveys",)),
+    (last_survey_arrival_wins, ("surveys",)),
+    (last_account_arrival_wins, ("account",)),
+    (override_not_due, ("account",)),
+    (longer_limit(signal, "TREND_MAX", 3), ("usage",)),
+    (lost_renormalisation, ()),
+    (coverage_ignored, ()),
+    (inverted_hysteresis, ()),
+    (threshold_belongs_below, ()),
+    (curve_flat_one_segment_early, ()),
+    (dwell_forgotten, ()),
+    (dwell_one_ms_too_long, ()),
+    (dwell_end_not_due, ()),
+    (daily_score_of_the_wrong_day, ()),
+    (blame_for_others_weight, ()),
+    (model_change_told, ()),
+]
+
+
+@pytest.mark.parametrize(("bug", "themes"), CASES, ids=lambda part: getattr(part, "__name__", ""))
+def test_the_oracle_notices_a_seeded_bug(bug: Bug, themes: tuple[str, ...], monkeypatch: Patch) -> None:
+    """With the bug in place, core and oracle differ."""
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        search(core_agrees_with_the_oracle, cases(*themes))
