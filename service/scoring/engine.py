@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterable
 
 from service.scoring.effects import ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
-from service.scoring.evaluation import ABSENT, evaluate, timers_due_ms
+from service.scoring.evaluation import ABSENT, evaluate, next_score_day, timers_due_ms
 from service.scoring.events import AccountUpdate, Event, Payment
 from service.scoring.model import Model, Plan, Reading
 from service.scoring.recent_ids import remember
@@ -205,24 +205,13 @@ def _come_due_sooner(state: AccountState, readings: Iterable[tuple[int, Reading]
 def _set_next_due(state: AccountState, plan: Plan) -> None:
     """Come due at the first midnight that can change a signal, or sooner when a dwell, cool-down or override ends."""
     day = min(state.dues, default=NO_DAY)
-    if plan.score_days and day > state.day + 1 and _scores_move(state, plan.score_days):
-        day = state.day + 1
+    if plan.score_days and day > state.day + 1:
+        day = min(day, next_score_day(state, plan))
     due_ms = None if day == NO_DAY else day * DAY_MS
     timer_ms = timers_due_ms(state, plan)
     if timer_ms is not None and (due_ms is None or timer_ms < due_ms):
         due_ms = timer_ms
     state.next_due_ms = due_ms
-
-
-def _scores_move(state: AccountState, days: int) -> bool:
-    """Tell whether the scores of the last days differ from the present one, so that a change ages by a day."""
-    scores = state.scores
-    if state.score is None:
-        return False
-    if scores is None:  # the first day with a band has not ended: from then on there is something to compare with
-        return bool(state.coverage >= state.model.min_coverage)
-    now = round(state.score * 100)
-    return any(scores[(state.day - age) % len(scores)] != now for age in range(1, days + 1))
 
 
 def _load(state: AccountState, model: Model) -> int:

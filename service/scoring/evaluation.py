@@ -13,7 +13,8 @@ from service.scoring.bands import BAND_RANKS, capped, move_band, override_in_for
 from service.scoring.effects import ALERTED, SCORED
 from service.scoring.model import CHANGE_DAYS, OUTPUT_MAX, Plan, Rule
 from service.scoring.records import NEVER
-from service.scoring.state import AccountState, score_before
+from service.scoring.signal import NO_DAY
+from service.scoring.state import NO_SCORE, SCORE_DAYS, AccountState, score_before
 from service.scoring.telling import cool_down_ends_ms, take_as_told, tell
 
 ABSENT: Final = -1.0  # the output of a factor without data; real outputs are 0..100
@@ -109,6 +110,27 @@ def score_change(state: AccountState, days: int) -> float | None:
         return None
     before = score_before(state, days)
     return None if before is None else (round(state.score * 100) - before) / 100
+
+
+def next_score_day(state: AccountState, plan: Plan) -> int:
+    """Give the next day on which a condition about the change of the score changes, if the score stays; or NO_DAY."""
+    scores, day = state.scores, state.day
+    if state.score is None:
+        return NO_DAY
+    now = round(state.score * 100)
+    first = NO_DAY
+    for _, name, low, high in plan.score_conditions:
+        days = CHANGE_DAYS.get(name, 0)
+        truth = None
+        # From the day on that compares with the present score, nothing changes any more.
+        for base_day in range(day - days, day + 1 if days else 0):
+            before = now if base_day == day else NO_SCORE if scores is None else scores[base_day % SCORE_DAYS]
+            holds = before != NO_SCORE and low <= (now - before) / 100 <= high
+            if truth is not None and holds != truth:
+                first = min(first, base_day + days)
+                break
+            truth = holds
+    return first
 
 
 def _score_truths(state: AccountState, plan: Plan) -> int:

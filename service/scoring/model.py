@@ -288,9 +288,10 @@ def _readings(factors: Sequence[Factor], bits: Mapping[Condition, int]) -> tuple
     for name in names:
         curves = tuple((i, factor.curve) for i, factor in enumerate(factors) if factor.signal.name == name)
         conditions = tuple((bit, c.low, c.high) for c, bit in bits.items() if c.signal == name)
-        # Around a threshold, one whole step to each side matters; of a curve, what lies between its ends.
+        # Around a threshold, one step to each side matters; of a curve, what lies between its ends.
         edges = [edge for c in bits if c.signal == name for edge in (c.low, c.high) if not isinf(edge)]
-        spans = [(curve.xs[0], curve.last_x) for _, curve in curves] + [(edge - 1.0, edge + 1.0) for edge in edges]
+        step = SIGNALS[name].step
+        spans = [(curve.xs[0], curve.last_x) for _, curve in curves] + [(edge - step, edge + step) for edge in edges]
         readings.append(Reading(SIGNALS[name], curves, conditions, _merged(spans)))
     return tuple(readings)
 

@@ -5,8 +5,7 @@ Both are bounded and independent of the order of events inside their bounds; not
 
 from __future__ import annotations
 
-import struct
-from array import array
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -15,9 +14,11 @@ MAX_KEY_USERS: Final = 8
 KEY_RING_DAYS: Final = 60
 MAX_DAILY_LOGINS: Final = 15  # four bits a day
 
-_ENTRY: Final = struct.Struct("<IH")  # hash of the name, latest day
-_ENTRY_BYTES: Final = _ENTRY.size
-_MARK: Final = struct.Struct("<I")
+# An entry is the latest day and a hash of the name, big-endian, and entries are sorted: by day, as bytes sort.
+_DAY_BYTES: Final = 2
+_MARK_BYTES: Final = 4
+ENTRY_BYTES: Final = _DAY_BYTES + _MARK_BYTES
+_MAX_BYTES: Final = MAX_USERS * ENTRY_BYTES
 _RING_MASK: Final = (1 << (4 * KEY_RING_DAYS)) - 1
 _WINDOW_MASK: Final = (1 << (4 * 30)) - 1
 _LOW_HALVES: Final = int.from_bytes(b"\x0f" * (KEY_RING_DAYS // 2), "little")
@@ -28,25 +29,54 @@ def note_user(users: bytes, user: str, day: int, oldest_day: int) -> bytes:
 
     A new user makes room by dropping those last seen before `oldest_day`, then the one seen longest ago.
     """
-    mark = _MARK.pack(crc32(user.encode()))
+    mark = crc32(user.encode()).to_bytes(_MARK_BYTES, "big")
     at = users.find(mark)
-    while at > 0 and at % _ENTRY_BYTES:
+    while at >= 0 and at % ENTRY_BYTES != _DAY_BYTES:
         at = users.find(mark, at + 1)
+    entry = day.to_bytes(_DAY_BYTES, "big") + mark
     if at >= 0:
-        known_day = users[at + 4] | users[at + 5] << 8
-        if day <= known_day:
+        begin = at - _DAY_BYTES
+        if users[begin : at + _MARK_BYTES] >= entry:
             return users
-        return users[: at + 4] + day.to_bytes(2, "little") + users[at + _ENTRY_BYTES :]
-    entries = [entry for entry in _ENTRY.iter_unpack(users) if entry[1] >= oldest_day]
-    entries.append((_MARK.unpack(mark)[0], day))
-    if len(entries) > MAX_USERS:
-        entries.remove(min(entries, key=lambda entry: (entry[1], entry[0])))
-    return b"".join(_ENTRY.pack(*entry) for entry in entries)
+        users = users[:begin] + users[at + _MARK_BYTES :]
+    else:
+        # Most often nothing is old, and the first entry tells.
+        if users and users[:_DAY_BYTES] < oldest_day.to_bytes(_DAY_BYTES, "big"):
+            users = users[users_before(users, oldest_day) * ENTRY_BYTES :]
+    if users[-ENTRY_BYTES:] < entry:
+        users += entry
+    else:
+        place = _place(users, entry) * ENTRY_BYTES
+        users = users[:place] + entry + users[place:]
+    return users if len(users) <= _MAX_BYTES else users[ENTRY_BYTES:]
 
 
-def user_days(users: bytes) -> array[int]:
-    """Give the latest day of every user."""
-    return array("H", users)[2::3]
+def users_before(users: bytes, day: int) -> int:
+    """Count the users whose latest day is before `day`: they come first."""
+    return _place(users, day.to_bytes(_DAY_BYTES, "big")) if day > 0 else 0
+
+
+def user_day(users: bytes, index: int) -> int:
+    """Give the latest day of the user at `index`."""
+    return int.from_bytes(users[index * ENTRY_BYTES : index * ENTRY_BYTES + _DAY_BYTES], "big")
+
+
+def sorted_users(entries: Iterable[tuple[int, int]]) -> bytes:
+    """Build the entries of users given as hash and latest day."""
+    days = sorted((day, mark) for mark, day in entries)
+    return b"".join(day.to_bytes(_DAY_BYTES, "big") + mark.to_bytes(_MARK_BYTES, "big") for day, mark in days)
+
+
+def _place(users: bytes, key: bytes) -> int:
+    """Give the index of the first entry that is not less than `key`."""
+    low, high = 0, len(users) // ENTRY_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        if users[middle * ENTRY_BYTES : (middle + 1) * ENTRY_BYTES] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 class KeyUser(NamedTuple):

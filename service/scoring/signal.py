@@ -28,7 +28,7 @@ class Signal:
 
     `parts` are the PART_* bits whose change can change it. `next_day(state, low, high)` is the next day on which time
     alone can change it, NO_DAY for never; below `low` and above `high` a change does not count. `words` are what a
-    sentence may name besides its value.
+    sentence may name besides its value. `step` is how far before a threshold `next_day` must begin to look.
     """
 
     name: str
@@ -37,11 +37,14 @@ class Signal:
     next_day: NextDay
     words: Callable[[AccountState], Words]
     word_names: frozenset[str]
+    step: float
 
 
-def signal(read: Read, parts: int, next_day: NextDay, words: Callable[[AccountState], Words]) -> Signal:
+def signal(
+    read: Read, parts: int, next_day: NextDay, words: Callable[[AccountState], Words], step: float = 1.0
+) -> Signal:
     """Make the entry of a signal, named like the function that reads it."""
-    return Signal(read.__name__, read, parts, next_day, words, frozenset(words(AccountState(""))))
+    return Signal(read.__name__, read, parts, next_day, words, frozenset(words(AccountState(""))), step)
 
 
 def ratio(recent: float, previous: float, smoothing: float) -> float:

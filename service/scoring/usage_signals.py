@@ -6,9 +6,10 @@ value between `low` and `high`, outside of which a change does not count; they m
 
 from __future__ import annotations
 
+from math import floor
 from typing import Final
 
-from service.scoring.people import KeyUser, user_days
+from service.scoring.people import ENTRY_BYTES, MAX_USERS, KeyUser, user_day, users_before
 from service.scoring.recording import (
     PART_FEATURES,
     PART_KEY_USERS,
@@ -26,6 +27,7 @@ SMOOTHING_KEY_LOGINS: Final = 3
 MIN_GAP_DAYS: Final = 8  # active days from which a usual gap is told
 MIN_KEY_LOGINS: Final = 4  # logins in 30 days from which a drop is told
 _WINDOW_MASK: Final = (1 << WINDOW_DAYS) - 1
+_MARGIN: Final = 1e-6  # a day computed from a rounded product may be early, never late
 
 
 # -- logins ----------------------------------------------------------------------------------------------
@@ -38,11 +40,22 @@ def login_trend(state: AccountState) -> float | None:
     return ratio(state.recent_logins, state.previous_logins, SMOOTHING_LOGINS)
 
 
-def _login_trend_next(state: AccountState, _low: float, _high: float) -> int:
+def _login_trend_next(state: AccountState, _low: float, high: float) -> int:
     if state.first_login_day == NEVER:
         return NO_DAY
     known_day = state.first_login_day + 2 * WINDOW_DAYS - 1
-    return known_day if state.day < known_day else _active_windows_next(state)
+    if state.day < known_day:
+        return known_day
+    day, recent, previous, logins = state.day, state.recent_logins, state.previous_logins, state.logins
+    if not recent or ratio(recent, previous, SMOOTHING_LOGINS) <= high:
+        return _active_windows_next(state)
+    for coming in range(day + 1, day + WINDOW_DAYS):
+        ageing = logins[(coming - WINDOW_DAYS) % RING_DAYS]
+        recent -= ageing
+        previous += ageing - logins[(coming - 2 * WINDOW_DAYS) % RING_DAYS]
+        if ratio(recent, previous, SMOOTHING_LOGINS) <= high:
+            return coming
+    return day + WINDOW_DAYS
 
 
 def _login_words(state: AccountState) -> Words:
@@ -93,10 +106,8 @@ def active_days(state: AccountState) -> float | None:
 
 
 def _active_days_next(state: AccountState, _low: float, _high: float) -> int:
-    if state.first_usage_day == NEVER:
-        return NO_DAY
-    known_day = state.first_usage_day + WINDOW_DAYS - 1
-    return known_day if state.day < known_day else _active_windows_next(state)
+    waiting = _until_known(state, WINDOW_DAYS)
+    return _active_windows_next(state) if waiting is None else waiting
 
 
 def active_days_trend(state: AccountState) -> float | None:
@@ -108,11 +119,22 @@ def active_days_trend(state: AccountState) -> float | None:
     return ratio(recent, previous, SMOOTHING_DAYS)
 
 
-def _active_days_trend_next(state: AccountState, _low: float, _high: float) -> int:
-    if state.first_usage_day == NEVER:
-        return NO_DAY
-    known_day = state.first_usage_day + 2 * WINDOW_DAYS - 1
-    return known_day if state.day < known_day else _active_windows_next(state)
+def _active_days_trend_next(state: AccountState, _low: float, high: float) -> int:
+    waiting = _until_known(state, 2 * WINDOW_DAYS)
+    if waiting is not None:
+        return waiting
+    mask = _mask_today(state)
+    recent_days, previous_days = mask & _WINDOW_MASK, mask >> WINDOW_DAYS & _WINDOW_MASK
+    recent, previous = recent_days.bit_count(), previous_days.bit_count()
+    if not recent or ratio(recent, previous, SMOOTHING_DAYS) <= high:
+        return _active_windows_next(state)
+    for after in range(1, WINDOW_DAYS):
+        ageing = recent_days >> (WINDOW_DAYS - after) & 1
+        recent -= ageing
+        previous += ageing - (previous_days >> (WINDOW_DAYS - after) & 1)
+        if ratio(recent, previous, SMOOTHING_DAYS) <= high:
+            return state.day + after
+    return state.day + WINDOW_DAYS
 
 
 def _active_days_words(state: AccountState) -> Words:
@@ -185,30 +207,41 @@ def active_user_share(state: AccountState) -> float | None:
 
 
 def _users_since(state: AccountState, days: int) -> int:
-    oldest = state.day - days
-    return sum(day > oldest for day in user_days(state.users))
+    return len(state.users) // ENTRY_BYTES - users_before(state.users, state.day - days + 1)
 
 
-def _active_users_next(state: AccountState, _low: float, _high: float) -> int:
-    return _users_next(state, WINDOW_DAYS - 1)
+def _active_users_next(state: AccountState, _low: float, high: float) -> int:
+    waiting = _until_known(state, WINDOW_DAYS)
+    if waiting is not None:
+        return waiting
+    over = min(_users_since(state, WINDOW_DAYS) - high, float(MAX_USERS))
+    return _user_leaves(state, WINDOW_DAYS, floor(over) if over > 0 else 0)
 
 
-def _active_user_share_next(state: AccountState, _low: float, _high: float) -> int:
-    return _users_next(state, 2 * WINDOW_DAYS - 1)
+def _active_user_share_next(state: AccountState, _low: float, high: float) -> int:
+    waiting = _until_known(state, 2 * WINDOW_DAYS)
+    if waiting is not None:
+        return waiting
+    known = _users_since(state, RING_DAYS)
+    over = _users_since(state, WINDOW_DAYS) - high * known - _MARGIN
+    # So many may leave the 30 days before the share is no longer above its end; leaving the 90 days only raises it.
+    if over > 0:
+        return _user_leaves(state, WINDOW_DAYS, floor(over))
+    return min(_user_leaves(state, WINDOW_DAYS, 0), _user_leaves(state, RING_DAYS, 0))
 
 
-def _users_next(state: AccountState, wait_days: int) -> int:
+def _until_known(state: AccountState, days: int) -> int | None:
+    """Give the day on which so many days are known, None when that is past."""
     if state.first_usage_day == NEVER:
         return NO_DAY
-    if state.day < state.first_usage_day + wait_days:
-        return state.first_usage_day + wait_days
-    today = state.day
-    leaving = NO_DAY
-    for day in user_days(state.users):
-        leaves = day + WINDOW_DAYS if day + WINDOW_DAYS > today else day + RING_DAYS
-        if today < leaves < leaving:
-            leaving = leaves
-    return leaving
+    known_day = state.first_usage_day + days - 1
+    return known_day if state.day < known_day else None
+
+
+def _user_leaves(state: AccountState, days: int, after: int) -> int:
+    """Give the day on which one more user than `after` has left the last so many days."""
+    index = users_before(state.users, state.day - days + 1) + after
+    return user_day(state.users, index) + days if index * ENTRY_BYTES < len(state.users) else NO_DAY
 
 
 def _user_words(state: AccountState) -> Words:
@@ -303,14 +336,14 @@ def _feature_words(state: AccountState) -> Words:
 
 
 USAGE_SIGNALS: Final = (
-    signal(login_trend, PART_LOGINS, _login_trend_next, _login_words),
+    signal(login_trend, PART_LOGINS, _login_trend_next, _login_words, step=0.0),
     signal(no_login_days, PART_USAGE, _no_login_next, _no_login_words),
     signal(recency_days, PART_USAGE, _recency_next, _recency_words),
     signal(recency_gaps, PART_USAGE, _recency_gaps_next, _recency_gaps_words),
     signal(active_days, PART_USAGE, _active_days_next, _active_days_words),
-    signal(active_days_trend, PART_USAGE, _active_days_trend_next, _active_days_words),
+    signal(active_days_trend, PART_USAGE, _active_days_trend_next, _active_days_words, step=0.0),
     signal(active_users, PART_USERS, _active_users_next, _user_words),
-    signal(active_user_share, PART_USERS, _active_user_share_next, _user_words),
+    signal(active_user_share, PART_USERS, _active_user_share_next, _user_words, step=0.0),
     signal(key_user_trend, PART_KEY_USERS, _key_users_next, _key_user_words),
     signal(key_user_drop, PART_KEY_USERS, _key_users_next, _key_user_words),
     signal(key_features_used, PART_FEATURES, _key_features_next, _feature_words),
