@@ -13,17 +13,16 @@ account (an earlier one counts as the latest known).
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
 
 from service.scoring.effects import ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
 from service.scoring.evaluation import ABSENT, evaluate, next_score_day, timers_due_ms
 from service.scoring.events import AccountUpdate, Event, Payment
-from service.scoring.model import Model, Plan, Reading
+from service.scoring.model import Model, Plan, Reading, plan_of
 from service.scoring.recent_ids import remember
-from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, record, relist_facts
 from service.scoring.records import NEVER
+from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, PART_LOGINS, PART_USAGE, record, relist_facts
 from service.scoring.signal import NO_DAY
-from service.scoring.state import DAY_MS, RING_DAYS, AccountState, keep_daily_scores, roll_days
+from service.scoring.state import DAY_MS, RING_DAYS, WINDOW_DAYS, AccountState, keep_daily_scores, roll_days
 
 __all__ = ["ALERTED", "advance", "apply_record", "mark_sent", "step", "tick", "use_model"]
 
@@ -43,7 +42,8 @@ def apply_record(  # noqa: PLR0917  # one call per record: keywords cost time on
 
 def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
     """Let time pass to the event, then apply it; returns bits of `effects`."""
-    clock_ms = max(as_of_ms, event.time_ms)
+    time_ms = event.time_ms
+    clock_ms = as_of_ms if as_of_ms > time_ms else time_ms  # noqa: FURB136  # a call of max() costs more
     effects = CHANGED
     if state.model is not model:
         effects |= _load(state, model)
@@ -56,16 +56,20 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
         return effects | DUPLICATE
     if isinstance(event, AccountUpdate):
         return effects | _step_account(state, event, model)
-    is_late = event.time_ms // DAY_MS <= state.day - RING_DAYS or event.time_ms < state.returned_ms
+    day = time_ms // DAY_MS
+    is_late = day <= state.day - RING_DAYS or time_ms < state.returned_ms
     if is_late or state.is_churned:
         if isinstance(event, Payment) and event.action == "subscription_changed":
             return effects | _step_account(state, _facts_of(event), model)
         return effects | LATE if is_late and not state.is_churned else effects
-    plan: Plan = state.plan
+    plan = plan_of(state)
     touched = record(state, event, plan.key_features)
     readings = plan.readers(touched & ALL_SIGNAL_PARTS)
-    if (readings and _compute(state, readings)) or _is_unscored(state):
+    kept_until = _kept_until(state, touched, day)
+    if (readings and _compute(state, readings, kept_until)) or _is_unscored(state):
         effects |= evaluate(state, plan, is_changed=True)
+        _set_next_due(state, plan)
+    elif touched & PART_USAGE:
         _set_next_due(state, plan)
     else:
         _come_due_sooner(state, readings)
@@ -120,13 +124,13 @@ def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
     if state.model is not model:
         effects |= _load(state, model)
     state.revision += 1
-    timer_ms = timers_due_ms(state, state.plan)  # before the clock moves: an override that ends now is in force still
+    timer_ms = timers_due_ms(state, plan_of(state))  # before the clock moves: an override that ends now is in force still
     _move_clock(state, as_of_ms)
     if state.is_churned:
         return effects
-    plan: Plan = state.plan
-    day, dues = state.day, state.dues
-    is_changed = _compute(state, [plan.numbered[i] for i, due_day in enumerate(dues) if due_day <= day])
+    plan = plan_of(state)
+    day, readings = state.day, plan.readings
+    is_changed = _compute(state, [readings[i] for i, due_day in enumerate(state.dues) if due_day <= day])
     is_changed |= _is_unscored(state)
     if is_changed or plan.score_days or (timer_ms is not None and timer_ms <= state.clock_ms):
         effects |= evaluate(state, plan, is_changed=is_changed)
@@ -137,7 +141,7 @@ def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
 def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> int:
     """Facts hold however old they are; entering or leaving `churned` freezes the account or lets it start afresh."""
     was_churned = state.is_churned
-    touched = record(state, event, state.plan.key_features)
+    touched = record(state, event, plan_of(state).key_features)
     effects = 0
     if state.is_churned:
         effects |= _freeze(state, model)
@@ -168,9 +172,10 @@ def _facts_of(event: Payment) -> AccountUpdate:
 def _freeze(state: AccountState, model: Model) -> int:
     """Leave the account to itself: band and alerts stay, the score is once more what the facts make of it."""
     before = (state.plan, state.outputs)
-    _load_plan(state, model.plan_for(state.attributes))
+    plan = model.plan_for(state.attributes)
+    _load_plan(state, plan)
     state.next_due_ms = None
-    return evaluate(state, state.plan, is_changed=before != (state.plan, state.outputs) or _is_unscored(state))
+    return evaluate(state, plan, is_changed=before != (plan, state.outputs) or _is_unscored(state))
 
 
 def _start_afresh(state: AccountState, event: AccountUpdate) -> None:
@@ -190,16 +195,22 @@ def _move_clock(state: AccountState, clock_ms: int) -> None:
     day = clock_ms // DAY_MS
     if day <= state.day or state.is_churned:
         return
-    keep_daily_scores(state, day, has_band=state.coverage >= state.model.min_coverage)
+    keep_daily_scores(state, day, has_band=state.coverage >= plan_of(state).model.min_coverage)
     roll_days(state, day)
 
 
-def _come_due_sooner(state: AccountState, readings: Iterable[tuple[int, Reading]]) -> None:
+def _kept_until(state: AccountState, touched: int, day: int) -> int:
+    """Say up to which day a due day stays as it is: one more login raises a trend until it leaves the last 30 days."""
+    return day + WINDOW_DAYS - 1 if touched == PART_LOGINS and state.day - day < WINDOW_DAYS else NEVER
+
+
+def _come_due_sooner(state: AccountState, readings: list[Reading]) -> None:
     """Let the due instant follow signals that may change sooner now; an early one is harmless."""
-    for index, _ in readings:
-        due_ms = state.dues[index] * DAY_MS
-        if (state.next_due_ms is None or due_ms < state.next_due_ms) and state.dues[index] != NO_DAY:
-            state.next_due_ms = due_ms
+    for reading in readings:
+        day = state.dues[reading.index]
+        known_ms = state.next_due_ms
+        if day != NO_DAY and (known_ms is None or day * DAY_MS < known_ms):
+            state.next_due_ms = day * DAY_MS
 
 
 def _set_next_due(state: AccountState, plan: Plan) -> None:
@@ -239,27 +250,34 @@ def _load_plan(state: AccountState, plan: Plan) -> bool:
     state.outputs = array("d", [ABSENT] * len(plan.factors))
     state.dues = array("i", [NO_DAY] * len(plan.readings))
     state.truths = 0
-    _compute(state, plan.numbered)
+    _compute(state, plan.readings)
     return True
 
 
-def _compute(state: AccountState, readings: Iterable[tuple[int, Reading]]) -> bool:
-    """Compute these signals again and all that depends on them; True when an output or a condition changed."""
-    outputs, dues = state.outputs, state.dues
+def _compute(state: AccountState, readings: list[Reading], kept_until: int = NEVER) -> bool:
+    """Compute these signals again and all that depends on them; True when an output or a condition changed.
+
+    Due days up to `kept_until` are right as they are.
+    """
+    outputs, dues, truths = state.outputs, state.dues, state.truths
     changed = False
-    for index, (signal, curves, conditions, spans) in readings:
-        value = signal.read(state)
-        if len(spans) == 1:
-            dues[index] = signal.next_day(state, *spans[0])
-        else:
-            dues[index] = min(signal.next_day(state, low, high) for low, high in spans)
-        for position, curve in curves:
+    for reading in readings:
+        value = reading.read(state)
+        if dues[reading.index] > kept_until:
+            due_day = NO_DAY
+            for low, high in reading.spans:
+                day = reading.next_day(state, low, high)
+                if day < due_day:  # noqa: PLR1730  # a call of min() costs more
+                    due_day = day
+            dues[reading.index] = due_day
+        for position, curve in reading.curves:
             output = ABSENT if value is None else curve.at(value)
             if output != outputs[position]:
                 outputs[position] = output
                 changed = True
-        for bit, lowest, highest in conditions:
-            if (value is not None and lowest <= value <= highest) != bool(state.truths & bit):
-                state.truths ^= bit
+        for bit, lowest, highest in reading.conditions:
+            if (value is not None and lowest <= value <= highest) != bool(truths & bit):
+                truths ^= bit
                 changed = True
+    state.truths = truths
     return changed

@@ -118,13 +118,14 @@ def next_score_day(state: AccountState, plan: Plan) -> int:
     if state.score is None:
         return NO_DAY
     now = round(state.score * 100)
+    kept = now if state.coverage >= plan.model.min_coverage else NO_SCORE  # what today will leave behind
     first = NO_DAY
     for _, name, low, high in plan.score_conditions:
         days = CHANGE_DAYS.get(name, 0)
         truth = None
         # From the day on that compares with the present score, nothing changes any more.
         for base_day in range(day - days, day + 1 if days else 0):
-            before = now if base_day == day else NO_SCORE if scores is None else scores[base_day % SCORE_DAYS]
+            before = kept if base_day == day else NO_SCORE if scores is None else scores[base_day % SCORE_DAYS]
             holds = before != NO_SCORE and low <= (now - before) / 100 <= high
             if truth is not None and holds != truth:
                 first = min(first, base_day + days)
@@ -162,8 +163,8 @@ def holding_rules(state: AccountState, plan: Plan) -> tuple[str, ...]:
 
 def _read_truths(state: AccountState, plan: Plan) -> int:
     truths = 0
-    for signal, _, conditions, _ in plan.readings:
-        value = signal.read(state) if conditions else None
+    for reading in plan.readings:
+        value = reading.read(state) if reading.conditions else None
         if value is not None:
-            truths |= sum(bit for bit, low, high in conditions if low <= value <= high)
+            truths |= sum(bit for bit, low, high in reading.conditions if low <= value <= high)
     return truths

@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple
 from service.scoring.records import Attributes
 from service.scoring.signal import Signal
 from service.scoring.signals import SCORE_SIGNALS, SIGNALS
+from service.scoring.state import AccountState
 from service.scoring.views import BAND_ALERT_KINDS
 
 OUTPUT_MAX: Final = 100.0
@@ -173,13 +174,29 @@ class Model:
         return plan
 
 
-class Reading(NamedTuple):
-    """One signal with all that depends on it; a change outside of the `spans` of its values changes nothing."""
+class Reading:
+    """One signal with all that depends on it; a change outside of the `spans` of its values changes nothing.
 
-    signal: Signal
-    curves: tuple[tuple[int, Curve], ...]  # with the position of the factor
-    conditions: tuple[tuple[int, float, float], ...]  # bit, lowest and highest value that make it true
-    spans: tuple[tuple[float, float], ...]
+    `index` is its place in `AccountState.dues`.
+    """
+
+    __slots__ = ("conditions", "curves", "index", "next_day", "read", "signal", "spans")
+
+    def __init__(
+        self,
+        index: int,
+        signal: Signal,
+        curves: Sequence[tuple[int, Curve]],  # with the position of the factor
+        conditions: Sequence[tuple[int, float, float]],  # bit, lowest and highest value that make it true
+        spans: Sequence[tuple[float, float]],
+    ) -> None:
+        self.index = index
+        self.signal = signal
+        self.read = signal.read
+        self.next_day = signal.next_day
+        self.curves = list(curves)
+        self.conditions = list(conditions)
+        self.spans = list(spans)
 
 
 class CompiledRule(NamedTuple):
@@ -213,7 +230,6 @@ class Plan:
         "key_features",
         "model",
         "name",
-        "numbered",
         "readings",
         "rules",
         "score_conditions",
@@ -240,15 +256,14 @@ class Plan:
         self.band_conditions = tuple(entry for entry in of_score if entry[1] == BAND_LEVEL)
         self.score_days = max((CHANGE_DAYS[entry[1]] for entry in of_score if entry[1] in CHANGE_DAYS), default=0)
         self.readings = _readings(self.factors, {c: bit for c, bit in bits.items() if not _is_of_score(c)})
-        self.numbered = tuple(enumerate(self.readings))
-        self._readers: dict[int, tuple[tuple[int, Reading], ...]] = {}
+        self._readers: dict[int, list[Reading]] = {}
         self._verdicts: dict[int, Verdict] = {}
 
-    def readers(self, parts: int) -> tuple[tuple[int, Reading], ...]:
-        """Give the readings that read one of `parts`, with their positions."""
+    def readers(self, parts: int) -> list[Reading]:
+        """Give the readings that read one of `parts`."""
         found = self._readers.get(parts)
         if found is None:
-            found = tuple(entry for entry in self.numbered if entry[1].signal.parts & parts)
+            found = [reading for reading in self.readings if reading.signal.parts & parts]
             self._readers[parts] = found
         return found
 
@@ -262,6 +277,14 @@ class Plan:
             verdict = Verdict(caps[0] if caps else None, alerting, tuple(rule.name for rule in rules))
             self._verdicts[truths] = verdict
         return verdict
+
+
+def plan_of(state: AccountState) -> Plan:
+    """Give the plan that the state's cache is of; every way into the engine loads one first."""
+    plan = state.plan
+    if plan is None:
+        raise AssertionError("the state has no plan yet")
+    return plan
 
 
 def _fingerprint(text: str) -> bytes:
@@ -282,9 +305,9 @@ def _number_conditions(rules: Sequence[Rule]) -> dict[Condition, int]:
     return bits
 
 
-def _readings(factors: Sequence[Factor], bits: Mapping[Condition, int]) -> tuple[Reading, ...]:
+def _readings(factors: Sequence[Factor], bits: Mapping[Condition, int]) -> list[Reading]:
     names = list(dict.fromkeys([*(factor.signal.name for factor in factors), *(c.signal for c in bits)]))
-    readings = []
+    readings: list[Reading] = []
     for name in names:
         curves = tuple((i, factor.curve) for i, factor in enumerate(factors) if factor.signal.name == name)
         conditions = tuple((bit, c.low, c.high) for c, bit in bits.items() if c.signal == name)
@@ -292,8 +315,8 @@ def _readings(factors: Sequence[Factor], bits: Mapping[Condition, int]) -> tuple
         edges = [edge for c in bits if c.signal == name for edge in (c.low, c.high) if not isinf(edge)]
         step = SIGNALS[name].step
         spans = [(curve.xs[0], curve.last_x) for _, curve in curves] + [(edge - step, edge + step) for edge in edges]
-        readings.append(Reading(SIGNALS[name], curves, conditions, _merged(spans)))
-    return tuple(readings)
+        readings.append(Reading(len(readings), SIGNALS[name], curves, conditions, _merged(spans)))
+    return readings
 
 
 def _merged(spans: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

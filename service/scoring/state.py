@@ -10,11 +10,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from service.scoring.people import KeyUser
 from service.scoring.records import NEVER, STATUS_OPEN, Attributes, Invoice, SurveyAnswer, TicketRecord
 from service.scoring.views import Alert, Band
+
+if TYPE_CHECKING:
+    from service.scoring.model import Model, Plan
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
@@ -146,8 +149,8 @@ class AccountState:
         self.model_mark = b""
         self.model_changed = False
         # cache
-        self.model: Any = None  # the Model that `plan`, `outputs`, `truths` and `dues` are of
-        self.plan: Any = None
+        self.model: Model | None = None  # the one that `plan`, `outputs`, `truths` and `dues` are of
+        self.plan: Plan | None = None
         self.key_features: tuple[str, ...] = ()
         self.outputs = _NO_VALUES
         self.truths = 0
@@ -187,7 +190,8 @@ class AccountState:
     @property
     def is_churned(self) -> bool:
         """True while the account's stage freezes its aggregates, score and band."""
-        return self.attributes is not None and self.attributes.stage == "churned"
+        attributes = self.attributes
+        return attributes is not None and attributes.stage == "churned"
 
 
 def roll_days(state: AccountState, day: int) -> None:
