@@ -17,7 +17,7 @@ from service.scoring.alerts import make_alert
 from service.scoring.engine import mark_sent, step, tick
 from service.scoring.events import Event, Usage
 from service.scoring.explain import score_view
-from service.scoring.model import Model
+from service.scoring.model import Model, plan_of
 from service.scoring.state import DAY_MS, AccountState
 from service.scoring.state_codec import decode, encode
 
@@ -34,7 +34,7 @@ def measure_core(now_ms: int) -> list[Figure]:
     states, state_bytes = _states(workload, decoder, model, now_ms)
     stored = [encode(state) for state in states]
     views = [score_view(state, model) for state in states]
-    alerts = [make_alert(state, state.plan, "at_risk", "healthy", None) for state in states]
+    alerts = [make_alert(state, plan_of(state), "at_risk", "healthy", None) for state in states]
     figures = _event_figures(workload, decoder, model, states, now_ms)
     timed: list[tuple[str, str, Callable[[Any], Any], Sequence[Any]]] = [
         ("encode_state", "store a state", encode, states),

@@ -13,18 +13,30 @@ account (an earlier one counts as the latest known).
 from __future__ import annotations
 
 from array import array
+from typing import Final
 
 from service.scoring.effects import ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
 from service.scoring.evaluation import ABSENT, evaluate, next_score_day, timers_due_ms
-from service.scoring.events import AccountUpdate, Event, Payment
+from service.scoring.events import AccountUpdate, Event, Payment, Usage
 from service.scoring.model import Model, Plan, Reading, plan_of
 from service.scoring.recent_ids import remember
 from service.scoring.records import NEVER
-from service.scoring.recording import ALL_SIGNAL_PARTS, PART_ATTRIBUTES, PART_LOGINS, PART_USAGE, record, relist_facts
+from service.scoring.recording import (
+    ALL_SIGNAL_PARTS,
+    PART_ATTRIBUTES,
+    PART_FEATURES,
+    PART_KEY_USERS,
+    PART_LOGINS,
+    PART_USAGE,
+    record,
+    relist_facts,
+)
 from service.scoring.signal import NO_DAY
 from service.scoring.state import DAY_MS, RING_DAYS, WINDOW_DAYS, AccountState, keep_daily_scores, roll_days
 
 __all__ = ["ALERTED", "advance", "apply_record", "mark_sent", "step", "tick", "use_model"]
+
+_RARE_PARTS: Final = PART_KEY_USERS | PART_FEATURES  # what a usage event may change in the rest of the stored form
 
 
 def apply_record(  # noqa: PLR0917  # one call per record: keywords cost time on the hottest path
@@ -54,6 +66,8 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
     _move_clock(state, clock_ms)
     if not remember(state, event.event_id):
         return effects | DUPLICATE
+    if not isinstance(event, Usage):
+        state.rest = None
     if isinstance(event, AccountUpdate):
         return effects | _step_account(state, event, model)
     day = time_ms // DAY_MS
@@ -64,6 +78,8 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
         return effects | LATE if is_late and not state.is_churned else effects
     plan = plan_of(state)
     touched = record(state, event, plan.key_features)
+    if touched & _RARE_PARTS:
+        state.rest = None
     readings = plan.readers(touched & ALL_SIGNAL_PARTS)
     kept_until = _kept_until(state, touched, day)
     if (readings and _compute(state, readings, kept_until)) or _is_unscored(state):
@@ -115,6 +131,7 @@ def mark_sent(state: AccountState, seq: int) -> int:
     if len(kept) == len(state.unsent):
         return 0
     state.unsent = kept
+    state.rest = None
     state.revision += 1
     return CHANGED
 

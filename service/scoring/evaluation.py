@@ -26,6 +26,7 @@ def evaluate(state: AccountState, plan: Plan, *, is_changed: bool, is_new_model:
     `is_changed` tells that outputs or conditions changed. A new model moves the band without a word.
     """
     before = (state.band, state.computed_band)
+    since_ms = state.better_since_ms
     if is_changed:
         state.score, state.coverage = score_outputs(state.outputs, plan)
     if state.is_churned:
@@ -44,12 +45,15 @@ def evaluate(state: AccountState, plan: Plan, *, is_changed: bool, is_new_model:
         truths |= _band_truths(state, plan)
     rules = plan.judge(truths).alerting
     effects, told = 0, state.told
+    told_before = (state.told_ms, state.rules, state.suppressed)
     if is_new_model:
         take_as_told(state, rules)
     elif (rules or state.rules or state.band != state.told) and tell(state, plan, rules, before[0], forced):
         effects = ALERTED
     if state.band != "unknown" and state.score is not None and (told != state.told or not state.baseline):
         state.baseline = make_baseline(state, plan)
+    if effects or since_ms != state.better_since_ms or told_before != (state.told_ms, state.rules, state.suppressed):
+        state.rest = None
     if is_changed or effects or before != (state.band, state.computed_band):
         state.model_changed = is_new_model
         effects |= _published(state, is_changed=True)

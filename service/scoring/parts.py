@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import cache
+from string import Formatter
+from typing import Final, NamedTuple
 
 from service.scoring.model import Factor, Plan, Rule
 from service.scoring.signals import SCORE_SIGNALS, SIGNALS
 from service.scoring.state import AccountState
 
 Values = Sequence[float | None]
+_PLAIN_MAX: Final = 1e6  # up to here a whole number is written with all of its digits
 
 
 class Part(NamedTuple):
@@ -46,7 +49,7 @@ def _part(factor: Factor, value: float, present_weight: float) -> Part:
 
 def factor_sentence(factor: Factor, value: float, state: AccountState) -> str:
     """Say what the factor's signal is, in the words of the model."""
-    return factor.sentence.format_map({**factor.signal.words(state), "value": _number(value)})
+    return _fill(factor.sentence, factor.signal.words(state), value)
 
 
 def rule_sentence(rule: Rule, state: AccountState) -> str:
@@ -58,8 +61,25 @@ def rule_sentence(rule: Rule, state: AccountState) -> str:
         signal = SIGNALS[condition.signal]
         value = signal.read(state)
         words |= {**signal.words(state), signal.name: "unknown" if value is None else _number(value)}
-    return rule.sentence.format_map(words)
+    return _fill(rule.sentence, words, None)
+
+
+def _fill(template: str, words: Mapping[str, str], value: float | None) -> str:
+    """Put the words into a template; it names no others and formats none, which the loader has checked."""
+    text = ""
+    for literal, name in _pieces(template):
+        text += literal
+        if name is not None:
+            text += _number(value) if name == "value" and value is not None else words[name]
+    return text
+
+
+@cache
+def _pieces(template: str) -> list[tuple[str, str | None]]:
+    return [(literal, name) for literal, name, _, _ in Formatter().parse(template)]
 
 
 def _number(value: float) -> str:
+    if value and -_PLAIN_MAX < value < _PLAIN_MAX and value == int(value):
+        return str(int(value))
     return f"{round(value, 2):g}"

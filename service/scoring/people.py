@@ -18,7 +18,6 @@ MAX_DAILY_LOGINS: Final = 15  # four bits a day
 _DAY_BYTES: Final = 2
 _MARK_BYTES: Final = 4
 ENTRY_BYTES: Final = _DAY_BYTES + _MARK_BYTES
-_MAX_BYTES: Final = MAX_USERS * ENTRY_BYTES
 _RING_MASK: Final = (1 << (4 * KEY_RING_DAYS)) - 1
 _WINDOW_MASK: Final = (1 << (4 * 30)) - 1
 _LOW_HALVES: Final = int.from_bytes(b"\x0f" * (KEY_RING_DAYS // 2), "little")
@@ -33,50 +32,44 @@ def note_user(users: bytes, user: str, day: int, oldest_day: int) -> bytes:
     at = users.find(mark)
     while at >= 0 and at % ENTRY_BYTES != _DAY_BYTES:
         at = users.find(mark, at + 1)
-    entry = day.to_bytes(_DAY_BYTES, "big") + mark
     if at >= 0:
-        begin = at - _DAY_BYTES
-        if users[begin : at + _MARK_BYTES] >= entry:
+        if users[at - 2] << 8 | users[at - 1] >= day:
             return users
-        users = users[:begin] + users[at + _MARK_BYTES :]
+        users = users[: at - _DAY_BYTES] + users[at + _MARK_BYTES :]
     else:
-        # Most often nothing is old, and the first entry tells.
-        if users and users[:_DAY_BYTES] < oldest_day.to_bytes(_DAY_BYTES, "big"):
-            users = users[users_before(users, oldest_day) * ENTRY_BYTES :]
-    if users[-ENTRY_BYTES:] < entry:
-        users += entry
-    else:
-        place = _place(users, entry) * ENTRY_BYTES
-        users = users[:place] + entry + users[place:]
-    return users if len(users) <= _MAX_BYTES else users[ENTRY_BYTES:]
+        users = users[users_before(users, oldest_day) * ENTRY_BYTES :]
+    entry = day.to_bytes(_DAY_BYTES, "big") + mark
+    place = users_before(users, day)
+    while place * ENTRY_BYTES < len(users) and users[place * ENTRY_BYTES : (place + 1) * ENTRY_BYTES] < entry:
+        place += 1  # among those of the same day, by hash
+    users = users[: place * ENTRY_BYTES] + entry + users[place * ENTRY_BYTES :]
+    return users if len(users) <= MAX_USERS * ENTRY_BYTES else users[ENTRY_BYTES:]
 
 
 def users_before(users: bytes, day: int) -> int:
     """Count the users whose latest day is before `day`: they come first."""
-    return _place(users, day.to_bytes(_DAY_BYTES, "big")) if day > 0 else 0
+    low, high = 0, len(users) // ENTRY_BYTES
+    if not high or users[0] << 8 | users[1] >= day:
+        return 0  # so nearly always
+    while low < high:
+        middle = (low + high) >> 1
+        at = middle * ENTRY_BYTES
+        if users[at] << 8 | users[at + 1] < day:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def user_day(users: bytes, index: int) -> int:
     """Give the latest day of the user at `index`."""
-    return int.from_bytes(users[index * ENTRY_BYTES : index * ENTRY_BYTES + _DAY_BYTES], "big")
+    return users[index * ENTRY_BYTES] << 8 | users[index * ENTRY_BYTES + 1]
 
 
 def sorted_users(entries: Iterable[tuple[int, int]]) -> bytes:
     """Build the entries of users given as hash and latest day."""
     days = sorted((day, mark) for mark, day in entries)
     return b"".join(day.to_bytes(_DAY_BYTES, "big") + mark.to_bytes(_MARK_BYTES, "big") for day, mark in days)
-
-
-def _place(users: bytes, key: bytes) -> int:
-    """Give the index of the first entry that is not less than `key`."""
-    low, high = 0, len(users) // ENTRY_BYTES
-    while low < high:
-        middle = (low + high) // 2
-        if users[middle * ENTRY_BYTES : (middle + 1) * ENTRY_BYTES] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 class KeyUser(NamedTuple):

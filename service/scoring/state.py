@@ -116,6 +116,7 @@ class AccountState:
         "recent_logins",
         "recent_new",
         "recent_old",
+        "rest",
         "returned_ms",
         "revision",
         "rules",
@@ -155,10 +156,12 @@ class AccountState:
         self.outputs = _NO_VALUES
         self.truths = 0
         self.dues = _NO_DAYS
+        self.rest: bytes | None = None  # what of the stored form rarely changes; None when it may have
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """Forget what was counted, judged and told; facts, offsets, event ids and numbers stay."""
+        self.rest = None
         self.next_due_ms: int | None = None
         # what was published and told
         self.band: Band = "unknown"
@@ -208,12 +211,16 @@ def roll_days(state: AccountState, day: int) -> None:
             state.previous_logins += ageing - logins[(new_day - 2 * WINDOW_DAYS) % RING_DAYS]
             logins[new_day % RING_DAYS] = 0
     state.day = day
-    if state.more is not None:
-        _forget_old(state.more, day)
+    if state.more is not None and _forget_old(state.more, day):
+        state.rest = None
 
 
-def _forget_old(more: More, day: int) -> None:
-    """Drop what is older than the ring; events that could still touch it would be late, so order cannot matter."""
+def _forget_old(more: More, day: int) -> bool:
+    """Drop what is older than the ring; events that could still touch it would be late, so order cannot matter.
+
+    True when anything was.
+    """
+    before = (len(more.failures), len(more.surveys), len(more.invoices), len(more.tickets))
     oldest_day = day - RING_DAYS + 1
     oldest_ms = oldest_day * DAY_MS
     if more.failures:
@@ -232,6 +239,7 @@ def _forget_old(more: More, day: int) -> None:
             for key, ticket in more.tickets.items()
             if ticket.status == STATUS_OPEN or ticket.last_ms >= oldest_ms
         }
+    return before != (len(more.failures), len(more.surveys), len(more.invoices), len(more.tickets))
 
 
 def keep_daily_scores(state: AccountState, day: int, *, has_band: bool) -> None:

@@ -1,10 +1,11 @@
 """The stored form of an account: one versioned, self-contained value of bytes, lossless.
 
-Layout, little-endian, version 2: the fixed head (`_HEAD`), the applied offsets that there are, the login ring (half a
+Layout, little-endian, version 3: the fixed head (`_HEAD`), the applied offsets that there are, the login ring (half a
 byte per day, one, or four, as the busiest day needs), the daily scores if there are any, the two generations of recent
 event ids, the baseline, the users, and, only when the account has such parts, the rest as compact JSON to the end.
-`next_due_ms` and `revision` stand at fixed places for all versions, so that they can be read alone. Version 1, that of
-the release before, is still read (`state_codec_v1`).
+`next_due_ms` and `revision` stand at fixed places for all versions, so that they can be read alone. Most events change
+nothing in the rest, so its bytes are kept beside the state (`AccountState.rest`) until something does. Older versions
+are still read: 2, which kept users unsorted, and 1 (`state_codec_v1`).
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from __future__ import annotations
 import json
 import struct
 from array import array
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from math import isnan, nan
 from typing import Any, Final
 
 from service.errors import StateError
-from service.scoring.people import KeyUser
+from service.scoring.people import KeyUser, sorted_users
 from service.scoring.records import NEVER, Attributes, Invoice, SurveyAnswer, TicketRecord
 from service.scoring.state import RING_DAYS, SCORE_DAYS, SOURCES, AccountState, More, Purchases
 from service.scoring.state_codec_v1 import decode_v1
 from service.scoring.views import Alert, Band, FactorChange
 
-VERSION: Final = 2
+VERSION: Final = 3
 
+_READ_VERSIONS: Final = frozenset((1, 2, VERSION))
+_USER_V2: Final = struct.Struct("<IH")  # hash of the name, latest day
 _BANDS: Final[tuple[Band, ...]] = ("unknown", "healthy", "at_risk", "endangered")
 _BAND_CODES: Final = {band: code for code, band in enumerate(_BANDS)}
 _NO_DUE: Final = -(1 << 63)
@@ -89,8 +92,10 @@ def encode(state: AccountState) -> bytes:
     )
     offsets = struct.pack(f"<{len(applied)}q", *(offset for _, offset in applied))
     scores = b"" if state.scores is None else _SCORES.pack(*state.scores)
-    parts = (state.recent_new, state.recent_old, state.baseline, state.users)
-    return b"".join((head, offsets, ring, scores, *parts, _encode_rest(state)))
+    if state.rest is None:
+        state.rest = _encode_rest(state)
+    parts = (state.recent_new, state.recent_old, state.baseline, state.users, state.rest)
+    return b"".join((head, offsets, ring, scores, *parts))
 
 
 def decode(account: str, value: bytes) -> AccountState:
@@ -102,8 +107,11 @@ def decode(account: str, value: bytes) -> AccountState:
             decode_v1(state, value)
             return state
         end = _decode_head(state, value)
-        if end < len(value):
-            _decode_rest(state, _from_json(value[end:].decode()))
+        if version == 2:
+            state.users = sorted_users(_USER_V2.iter_unpack(state.users))
+        state.rest = value[end:]
+        if state.rest:
+            _decode_rest(state, _from_json(state.rest.decode()))
     except (struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise StateError(
             f"state of account {account!r} is damaged ({error}); rebuild it from the input topics"
@@ -137,9 +145,9 @@ def _check_version(account: str, value: bytes) -> int:
         raise StateError(
             f"state of account {account!r} is cut short at {len(value)} bytes; rebuild it from the input topics"
         )
-    if value[0] not in {1, VERSION}:
+    if value[0] not in _READ_VERSIONS:
         raise StateError(
-            f"state of account {account!r} has version {value[0]}, this program reads 1 and {VERSION};"
+            f"state of account {account!r} has version {value[0]}, this program reads 1 to {VERSION};"
             " run the release that wrote it"
         )
     return value[0]
@@ -323,7 +331,10 @@ def _invoice(row: list[int | None]) -> Invoice:
     return Invoice(*(NEVER if age is None or last is None else last - age for age in ages))
 
 
+_FACTORS_AT: Final = [field.name for field in fields(Alert)].index("factors")
+
+
 def _decode_alert(row: list[Any]) -> Alert:
-    at = Alert.__slots__.index("factors")
+    at = _FACTORS_AT
     row[at] = tuple(FactorChange(*change) for change in row[at])
     return Alert(*row)

@@ -6,7 +6,6 @@ value between `low` and `high`, outside of which a change does not count; they m
 
 from __future__ import annotations
 
-from math import floor
 from typing import Final
 
 from service.scoring.people import ENTRY_BYTES, MAX_USERS, KeyUser, user_day, users_before
@@ -202,8 +201,10 @@ def active_user_share(state: AccountState) -> float | None:
     """Divide the users of the last 30 days by those of the last 90; None until 60 days are known."""
     if state.first_usage_day == NEVER or state.day - state.first_usage_day < 2 * WINDOW_DAYS - 1:
         return None
-    known = _users_since(state, RING_DAYS)
-    return _users_since(state, WINDOW_DAYS) / known if known else 0.0
+    users, day = state.users, state.day
+    count = len(users) // ENTRY_BYTES
+    known = count - users_before(users, day - RING_DAYS + 1)
+    return (count - users_before(users, day - WINDOW_DAYS + 1)) / known if known else 0.0
 
 
 def _users_since(state: AccountState, days: int) -> int:
@@ -214,20 +215,26 @@ def _active_users_next(state: AccountState, _low: float, high: float) -> int:
     waiting = _until_known(state, WINDOW_DAYS)
     if waiting is not None:
         return waiting
-    over = min(_users_since(state, WINDOW_DAYS) - high, float(MAX_USERS))
-    return _user_leaves(state, WINDOW_DAYS, floor(over) if over > 0 else 0)
+    users, gone = state.users, users_before(state.users, state.day - WINDOW_DAYS + 1)
+    count = len(users) // ENTRY_BYTES
+    over = min(count - gone - high, float(MAX_USERS))
+    index = gone + (int(over) if over > 0 else 0)
+    return user_day(users, index) + WINDOW_DAYS if index < count else NO_DAY
 
 
 def _active_user_share_next(state: AccountState, _low: float, high: float) -> int:
     waiting = _until_known(state, 2 * WINDOW_DAYS)
     if waiting is not None:
         return waiting
-    known = _users_since(state, RING_DAYS)
-    over = _users_since(state, WINDOW_DAYS) - high * known - _MARGIN
+    users, day = state.users, state.day
+    count = len(users) // ENTRY_BYTES
+    gone = users_before(users, day - WINDOW_DAYS + 1)
+    old = users_before(users, day - RING_DAYS + 1)
+    over = count - gone - high * (count - old) - _MARGIN
     # So many may leave the 30 days before the share is no longer above its end; leaving the 90 days only raises it.
-    if over > 0:
-        return _user_leaves(state, WINDOW_DAYS, floor(over))
-    return min(_user_leaves(state, WINDOW_DAYS, 0), _user_leaves(state, RING_DAYS, 0))
+    after = int(over) if over > 0 else 0
+    leaves = user_day(users, gone + after) + WINDOW_DAYS if gone + after < count else NO_DAY
+    return leaves if over > 0 or old >= count else min(leaves, user_day(users, old) + RING_DAYS)
 
 
 def _until_known(state: AccountState, days: int) -> int | None:
@@ -236,12 +243,6 @@ def _until_known(state: AccountState, days: int) -> int | None:
         return NO_DAY
     known_day = state.first_usage_day + days - 1
     return known_day if state.day < known_day else None
-
-
-def _user_leaves(state: AccountState, days: int, after: int) -> int:
-    """Give the day on which one more user than `after` has left the last so many days."""
-    index = users_before(state.users, state.day - days + 1) + after
-    return user_day(state.users, index) + days if index * ENTRY_BYTES < len(state.users) else NO_DAY
 
 
 def _user_words(state: AccountState) -> Words:

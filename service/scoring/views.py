@@ -1,6 +1,7 @@
 """What leaves the core: a score with its reasons, and an alert with what changed.
 
-Values only; how they are computed is in `explain`. Points are parts of the 0..100 score.
+Values only, which nobody changes; how they are computed is in `explain`. Not frozen: making a frozen one takes four
+times as long. Points are parts of the 0..100 score.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ BandAlertKind: TypeAlias = Literal["at_risk", "endangered", "recovered"]
 BAND_ALERT_KINDS: Final = ("at_risk", "endangered", "recovered")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class FactorView:
     """One factor that has data: `contribution = weight * output` and `weight` is its share of those present (0..1)."""
 
@@ -27,7 +28,7 @@ class FactorView:
     sentence: str
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class ScoreView:
     """The score of one account at `time_ms`; `score` is None while no factor has data."""
 
@@ -56,7 +57,7 @@ class ScoreView:
     returned_ms: int | None = None  # when a churned account came back
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class FactorChange:
     """One factor now and before: at the account's last alert about a band, or its first with one.
 
@@ -76,7 +77,7 @@ class FactorChange:
     sentence: str
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Alert:
     """A band was entered or left, or a rule began to hold; `id` is stable, `seq` counts from 1 without gaps.
 

@@ -13,7 +13,7 @@ from service.scoring import effects, engine, evaluation, state_codec
 from service.scoring.bands import BAND_RANKS
 from service.scoring.events import AccountUpdate, Event
 from service.scoring.explain import score_view
-from service.scoring.model import Model
+from service.scoring.model import Model, plan_of
 from service.scoring.records import NEVER
 from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState, More
@@ -23,7 +23,7 @@ from tests.scoring.models import DEFAULT, RESTLESS
 
 MODEL = DEFAULT
 SOURCE = 0
-CACHE = {"outputs", "plan", "model", "truths", "dues", "key_features"}
+CACHE = {"rest", "outputs", "plan", "model", "truths", "dues", "key_features"}
 # What follows from the events alone, whatever order they came in.
 AGGREGATES = (
     *("clock_ms", "day", "score", "coverage", "recent_logins", "previous_logins", "active_mask", "first_login_day"),
@@ -136,7 +136,7 @@ def nothing_changes_before_it_is_due(log: list[Event]) -> None:
         before = (state.score, state.coverage, state.band, state.computed_band, state.rules)
         engine.use_model(later, RESTLESS)
         engine.tick(later, state.clock_ms + 400 * DAY if due_ms is None else due_ms - 1, RESTLESS)
-        engine._load_plan(later, later.plan)
+        engine._load_plan(later, plan_of(later))
         assert later.outputs.tolist() == state.outputs.tolist()
         assert later.truths == state.truths
         assert (later.score, later.coverage, later.band, later.computed_band, later.rules) == before

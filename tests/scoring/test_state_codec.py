@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import StateError
 from service.scoring import effects, engine, state_codec
+from service.scoring.people import user_day
 from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState
 from tests.scoring.laws import MODEL, snapshot
@@ -74,7 +75,7 @@ def test_newer_version_is_refused() -> None:
     """A value of an unknown version is refused by name, never guessed at."""
     newer = bytes([state_codec.VERSION + 1]) + state_codec.encode(typical_account())[1:]
     for reading in (lambda: state_codec.decode("acme", newer), lambda: state_codec.peek_next_due(newer)):
-        with pytest.raises(StateError, match="version 3"):
+        with pytest.raises(StateError, match="version 4"):
             reading()
 
 
@@ -112,6 +113,23 @@ def test_version_1_is_read() -> None:
     assert (state.attributes.name, state.attributes.key_users) == ("Größe & Söhne", ("ann", "bob"))
     assert state_codec.peek_next_due(stored_v1("login_state")) == 1645574400000
     assert state_codec.peek_revision(stored_v1("login_state")) == 85
+
+
+def test_version_2_is_read() -> None:
+    """What version 2 stored comes back as it was, its users in the order that they are now kept in."""
+    value = bytes.fromhex((Path(__file__).parent / "full_state.v2.hex").read_text(encoding="ascii"))
+    state = state_codec.decode("acme", value)
+    values = {name: SIGNALS[name].read(state) for name in SIGNALS}
+    assert (values["active_users"], values["active_user_share"]) == (31.0, 1.0)
+    assert (values["login_trend"], values["recency_days"], values["purchase_days"]) == (1.4, 14.0, 14.0)
+    assert (values["key_user_drop"], values["overdue_days"], values["ticket_load"]) == (1 - 14 / 30, 80.0, 4.0)
+    assert (state.band, state.seq, len(state.unsent), dict(state.rules)) == ("at_risk", 2, 2, {"key_user_quiet": 2})
+    days = [user_day(state.users, index) for index in range(31)]
+    assert days == sorted(days)
+    assert days[-1] == T0 // DAY + 66
+    again = state_codec.encode(state)
+    assert (value[0], again[0]) == (2, 3)
+    assert snapshot(state_codec.decode("acme", again)) == snapshot(state)
 
 
 def test_upgrade_is_no_alert() -> None:
