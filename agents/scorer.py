@@ -22,7 +22,7 @@ from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
 from service.scoring import effects
 from service.scoring.engine import mark_sent
 from service.scoring.explain import score_view
-from service.scoring.model import Model
+from service.scoring.model import Model, plan_of
 from service.scoring.state import AccountState
 from service.scoring.state_codec import decode, encode
 from service.settings import Clock
@@ -104,7 +104,7 @@ class Scorer:
     def view(self, partition: Partition, key: bytes, value: AccountState) -> OutRecord:
         """Make the score, by the model that computed it: the one in force may not have come to this account yet."""
         self.tasks[partition.number].rescored.discard(key)
-        score = score_message(score_view(value, value.model))
+        score = score_message(score_view(value, plan_of(value).model))
         return OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS)
 
     def published(self, partition: Partition, key: bytes, value: AccountState | None, outputs: list[OutRecord]) -> bool:

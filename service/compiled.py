@@ -37,6 +37,7 @@ def compiled_folder() -> Path | None:
 def build() -> bool:
     """Build the core anew; False, with one line of warning, when this machine cannot."""
     shutil.rmtree(FOLDER, ignore_errors=True)
+    digest = _digest()
     with tempfile.TemporaryDirectory(prefix="vitals-compile-") as folder:
         work = Path(folder)
         shutil.copytree(SCORING.parent / "scoring", work / "service" / "scoring")
@@ -58,7 +59,7 @@ def build() -> bool:
         FOLDER.mkdir()
         for module in built:
             shutil.copy(module, FOLDER)
-    _STAMP.write_text(_digest(), encoding="ascii")
+    _STAMP.write_text(digest, encoding="ascii")
     return True
 
 

@@ -28,6 +28,7 @@ from service.scoring.recording import (
     PART_KEY_USERS,
     PART_LOGINS,
     PART_USAGE,
+    PART_USERS,
     record,
     relist_facts,
 )
@@ -36,6 +37,7 @@ from service.scoring.state import DAY_MS, RING_DAYS, WINDOW_DAYS, AccountState, 
 
 __all__ = ["ALERTED", "advance", "apply_record", "mark_sent", "step", "tick", "use_model"]
 
+_COUNTED_PARTS: Final = PART_LOGINS | PART_USERS | PART_KEY_USERS
 _RARE_PARTS: Final = PART_KEY_USERS | PART_FEATURES  # what a usage event may change in the rest of the stored form
 
 
@@ -217,8 +219,11 @@ def _move_clock(state: AccountState, clock_ms: int) -> None:
 
 
 def _kept_until(state: AccountState, touched: int, day: int) -> int:
-    """Say up to which day a due day stays as it is: one more login raises a trend until it leaves the last 30 days."""
-    return day + WINDOW_DAYS - 1 if touched == PART_LOGINS and state.day - day < WINDOW_DAYS else NEVER
+    """Say up to which day a due day stays as it is, being early at worst.
+
+    On a day that was active already, one more login or user makes what counts them greater until it leaves 30 days.
+    """
+    return NEVER if touched & ~_COUNTED_PARTS or state.day - day >= WINDOW_DAYS else day + WINDOW_DAYS - 1
 
 
 def _come_due_sooner(state: AccountState, readings: list[Reading]) -> None:
