@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install demo test check fmt bench quality chaos chaos-mutants lock clean soak
+.PHONY: help install compile demo test check fmt bench quality chaos chaos-mutants lock clean soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +21,11 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m service.compiled
 	@touch $@
+
+compile: install ## compile the scoring core anew after an edit (until then it runs as plain Python)
+	@$(BIN)/python -m service.compiled
 
 demo: install ## run everything together: broker, worker, a simulated stream, a live view (ARGS="--seconds 60 --json")
 	@$(BIN)/vitals demo $(ARGS)
@@ -62,5 +66,5 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 
 clean: ## stop the embedded broker and remove what the other targets made, its data too
 	@[ ! -x $(BIN)/vitals ] || $(BIN)/vitals kafka down
-	rm -rf $(VENV) .vitals .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .vitals service/scoring/_compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

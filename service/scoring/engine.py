@@ -78,6 +78,12 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
         if isinstance(event, Payment) and event.action == "subscription_changed":
             return effects | _step_account(state, _facts_of(event), model)
         return effects | LATE if is_late and not state.is_churned else effects
+    return effects | _count(state, event, day)
+
+
+def _count(state: AccountState, event: Event, day: int) -> int:
+    """Record an event that counts in its `day`, and compute again what reads the parts that it touched."""
+    effects = 0
     plan = plan_of(state)
     touched = record(state, event, plan.key_features)
     if touched & _RARE_PARTS:

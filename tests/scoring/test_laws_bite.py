@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from service.scoring import bands, engine, evaluation, recording, state_codec, telling, usage_signals
+from service.scoring import (
+    IS_COMPILED,
+    bands,
+    engine,
+    evaluation,
+    recording,
+    state_codec,
+    telling,
+    usage_signals,
+)
 from service.scoring.events import AccountUpdate, Event, Survey, Ticket, Usage
 from service.scoring.model import Bands, Model, Plan, Thresholds
 from service.scoring.records import Attributes, SurveyAnswer, TicketRecord
@@ -279,6 +288,7 @@ CASES: list[tuple[Bug, Law, st.SearchStrategy[list[Event]]]] = [
 ]
 
 
+@pytest.mark.skipif(IS_COMPILED, reason="compiled code takes no seeded bug; test_compiled runs these in plain Python")
 @pytest.mark.parametrize(("bug", "law", "generated"), CASES, ids=lambda part: getattr(part, "__name__", ""))
 def test_a_seeded_bug_breaks_its_law(
     bug: Bug, law: Law, generated: st.SearchStrategy[list[Event]], monkeypatch: Patch
