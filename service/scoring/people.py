@@ -39,10 +39,14 @@ def note_user(users: bytes, user: str, day: int, oldest_day: int) -> bytes:
     else:
         users = users[users_before(users, oldest_day) * ENTRY_BYTES :]
     entry = day.to_bytes(_DAY_BYTES, "big") + mark
-    place = users_before(users, day)
-    while place * ENTRY_BYTES < len(users) and users[place * ENTRY_BYTES : (place + 1) * ENTRY_BYTES] < entry:
-        place += 1  # among those of the same day, by hash
-    users = users[: place * ENTRY_BYTES] + entry + users[place * ENTRY_BYTES :]
+    low, high = users_before(users, day), len(users) // ENTRY_BYTES
+    while low < high:  # among those of the same day, by hash
+        middle = (low + high) >> 1
+        if users[middle * ENTRY_BYTES : (middle + 1) * ENTRY_BYTES] < entry:
+            low = middle + 1
+        else:
+            high = middle
+    users = users[: low * ENTRY_BYTES] + entry + users[low * ENTRY_BYTES :]
     return users if len(users) <= MAX_USERS * ENTRY_BYTES else users[ENTRY_BYTES:]
 
 

@@ -247,12 +247,14 @@ class Attributes:
         attributes = cls()
         *values, latest, ages = row
         for field, value in zip(cls.FIELDS, values, strict=True):
-            if value is not None:
+            if value is None:
+                continue
+            if field == "key_users":
+                attributes.key_users = tuple(value)
+            elif field == "override":
+                attributes.override = Override(*value)
+            else:
                 setattr(attributes, field, intern(value) if field in cls.SHARED else value)
-        if attributes.key_users is not None:
-            attributes.key_users = tuple(attributes.key_users)
-        if attributes.override is not None:
-            attributes.override = Override(*attributes.override)
         attributes.times = array("q", [NEVER if age is None else latest - age for age in ages])
         return attributes
 
