@@ -3,7 +3,7 @@
 `service/scoring` stays plain Python to read, debug and test. mypyc makes extension modules of it in `_compiled` beside
 the sources, and `service/scoring/__init__.py` puts that folder in front of its path. An edited source, another release
 of Python, or VITALS_PURE=1 means plain Python, so that nothing stale is ever run. Only building needs mypyc and a
-compiler. Why, and what it gains: docs/decisions/0012-compiled-core.md.
+compiler. Why, and what it gains: docs/decisions/0013-compiled-core.md.
 """
 
 from __future__ import annotations

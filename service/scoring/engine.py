@@ -20,7 +20,6 @@ from service.scoring.evaluation import ABSENT, evaluate, next_score_day, timers_
 from service.scoring.events import AccountUpdate, Event, Payment, Usage
 from service.scoring.model import Model, Plan, Reading, plan_of
 from service.scoring.recent_ids import remember
-from service.scoring.records import NEVER
 from service.scoring.recording import (
     ALL_SIGNAL_PARTS,
     PART_ATTRIBUTES,
@@ -32,6 +31,7 @@ from service.scoring.recording import (
     record,
     relist_facts,
 )
+from service.scoring.records import NEVER
 from service.scoring.signal import NO_DAY
 from service.scoring.state import DAY_MS, RING_DAYS, WINDOW_DAYS, AccountState, keep_daily_scores, roll_days
 
@@ -149,7 +149,9 @@ def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
     if state.model is not model:
         effects |= _load(state, model)
     state.revision += 1
-    timer_ms = timers_due_ms(state, plan_of(state))  # before the clock moves: an override that ends now is in force still
+    timer_ms = timers_due_ms(
+        state, plan_of(state)
+    )  # before the clock moves: an override that ends now is in force still
     _move_clock(state, as_of_ms)
     if state.is_churned:
         return effects

@@ -15,7 +15,7 @@ from service.model.file_format import ModelFile
 from service.scoring import effects, engine, state_codec
 from service.scoring.bands import override_in_force
 from service.scoring.evaluation import holding_rules, score_change
-from service.scoring.model import Model
+from service.scoring.model import Model, plan_of
 from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState, score_before
 from service.scoring.views import Alert
@@ -103,8 +103,9 @@ class Pair:
         if scored is None:
             self._same("score", state.score, None)
             return
-        self._same("profile", state.plan.name, scored.profile)
-        parts = zip(state.plan.factors, state.outputs, strict=True)
+        plan = plan_of(state)
+        self._same("profile", plan.name, scored.profile)
+        parts = zip(plan.factors, state.outputs, strict=True)
         outputs = {factor.name: output for factor, output in parts if output >= 0}
         self._same("outputs", outputs, {name: part.output for name, part in scored.factors.items()})
         self._same("score", state.score, scored.score)
@@ -120,7 +121,7 @@ class Pair:
         self._same("churned", state.is_churned, oracle.is_churned)
         if oracle.is_churned or state.day < 0:
             return
-        self._same("rules", set(holding_rules(state, state.plan)), oracle.rules)
+        self._same("rules", set(holding_rules(state, plan_of(state))), oracle.rules)
         self._same("trend_7", score_change(state, 7), oracle.trend(7))
         self._same("trend_30", score_change(state, 30), oracle.trend(30))
         for age in range(1, 32):
