@@ -24,6 +24,9 @@ def line_of(text: str, needle: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), 1) if needle in line)
 
 
+LOGIN_TREND_LINE = line_of(DEFAULT, "  login_trend:")
+
+
 def test_default_model_lets_usage_alone_reach_a_band() -> None:
     """The default model's usage factors pass its own minimum coverage."""
     model = load_model()
@@ -54,7 +57,12 @@ def test_default_model_lets_usage_alone_reach_a_band() -> None:
             "leave must be > enter",
         ),
         ("endangered: {enter: 50", "endangered: {enter: 60", "bands.endangered", "leave must be > enter"),
-        ("  recency:", "  login_trend:", "factors.login_trend", "is there twice (first in line 21); remove one"),
+        (
+            "  recency:",
+            "  login_trend:",
+            "factors.login_trend",
+            f"is there twice (first in line {LOGIN_TREND_LINE}); remove one",
+        ),
         ('version: "2"', "version: 2", "version", 'must be text (put it in "quotes")'),
         ("min_coverage: 0.15", "min_coverage: 1.5", "min_coverage", "must be <= 1 (got 1.5)"),
         ("at_least: 0.5", "at_leest: 0.5", "rules.key_user_quiet.all.0.at_leest", "is not a known key; known: signal"),
@@ -86,7 +94,8 @@ def test_fault_names_line_and_field(old: str, new: str, field: str, says: str) -
 def test_faults_between_fields_name_their_block() -> None:
     """A sentence with an unknown word and bands in the wrong order are refused at the block they belong to."""
     with pytest.raises(
-        ConfigError, match=r"model.yaml:21: factors.login_trend: sentence may only name .*\(got {verx}\)"
+        ConfigError,
+        match=rf"model.yaml:{LOGIN_TREND_LINE}: factors.login_trend: sentence may only name .*\(got {{verx}}\)",
     ):
         parse_model(DEFAULT.replace("Logins {login_change}", "Logins {verx}"), "model.yaml")
     crossed = DEFAULT.replace("endangered: {enter: 50, leave: 60}", "endangered: {enter: 77, leave: 80}")
