@@ -45,7 +45,7 @@ from benchmarks.workload import DAY_MS, Workload, account_name
 from schemas.times import time_text
 from service.ingest import Decoder
 from service.model.loader import load_model
-from service.scoring.engine import mark_sent, step, tick
+from service.scoring.engine import advance, mark_sent, step
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import encode
@@ -53,6 +53,7 @@ from service.topic_catalogue import TopicNames
 
 PARTITIONS: Final = 8
 TEMPLATES: Final = 500
+SILENT_DAYS = 10  # past the days of silence that the packaged model lets pass
 LIVE_ACCOUNTS: Final = 4_000
 EVENTS_PER_SECOND: Final = 10_000
 BATCH_EVENTS: Final = 100
@@ -196,15 +197,15 @@ class Worker:
 
 
 def states_before_midnight(model: Model) -> list[AccountState]:
-    """Make accounts with a history whose next due instant is the coming midnight."""
+    """Make accounts with a history that fell silent: they are due at every midnight, the coming one too."""
     decoder = Decoder(lambda: MIDNIGHT_MS)
     states: dict[str, AccountState] = {}
-    for item in Workload(3).history(2 * TEMPLATES, MIDNIGHT_MS - DAY_MS // 2):
+    for item in Workload(3).history(2 * TEMPLATES, MIDNIGHT_MS - SILENT_DAYS * DAY_MS):
         event = decoder.decode_value(None, item.value)
         state = states.setdefault(event.account, AccountState(event.account))
-        while state.next_due_ms is not None and state.next_due_ms <= event.time_ms:
-            tick(state, state.next_due_ms, model)
         step(state, event, event.time_ms, model)
+    for state in states.values():
+        advance(state, MIDNIGHT_MS - 1, model)
         mark_sent(state, state.seq)
     due = [state for state in states.values() if state.next_due_ms == MIDNIGHT_MS]
     if len(due) < TEMPLATES // 2:
