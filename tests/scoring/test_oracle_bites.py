@@ -24,6 +24,7 @@ from service.scoring import (
 from service.scoring.model import Curve, Plan
 from service.scoring.records import Invoice
 from service.scoring.state import AccountState
+from service.scoring.views import Band
 from tests.scoring.budget import search
 from tests.scoring.oracle_laws import core_agrees_with_the_oracle
 from tests.scoring.scripts import SCRIPTS, swings
@@ -141,7 +142,7 @@ def override_not_due(patch: Patch) -> None:
 
 def ids_known_for_half_an_hour(patch: Patch) -> None:
     """Forget event ids after half of their window."""
-    patch.setattr(recent_ids, "HOUR_MS", recent_ids.HOUR_MS // 2)
+    patch.setattr(recent_ids, "HOUR_MS", state.HOUR_MS // 2)
 
 
 def cool_down_one_ms_too_long(patch: Patch) -> None:
@@ -184,7 +185,7 @@ def return_keeps_what_was_told(patch: Patch) -> None:
     right = AccountState.start_afresh
 
     def wrong(account: AccountState) -> None:
-        told = getattr(account, "told", "healthy")
+        told: Band = getattr(account, "told", "healthy")
         right(account)
         account.told = told
 
