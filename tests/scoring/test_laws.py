@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import strategies as st
 
 from service.scoring.events import Event
@@ -9,6 +10,7 @@ from tests.scoring import laws
 from tests.scoring.budget import SHARES, cases
 from tests.scoring.logs import logs
 from tests.scoring.oracle_laws import core_agrees_with_the_oracle
+from tests.scoring.scripts import SCRIPTS, swings
 from tests.scoring.wire_logs import THEMES, Case
 from tests.scoring.wire_logs import cases as oracle_cases
 
@@ -22,10 +24,22 @@ def test_core_agrees_with_the_oracle(case: Case) -> None:
     core_agrees_with_the_oracle(case)
 
 
-@cases(25, ANY_THEME)
+@cases(20, ANY_THEME)
 def test_core_agrees_with_the_oracle_on_one_theme(case: Case) -> None:
     """So it does when all events are of one kind, which reaches the bounds of what is kept."""
     core_agrees_with_the_oracle(case)
+
+
+@cases(5, swings())
+def test_core_agrees_with_the_oracle_on_swings(case: Case) -> None:
+    """And when bands swing around their dwells and cool-downs."""
+    core_agrees_with_the_oracle(case)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_core_agrees_with_the_oracle_at_the_bounds(name: str) -> None:
+    """And where more comes than is kept."""
+    core_agrees_with_the_oracle(SCRIPTS[name])
 
 
 @cases(5, logs(churn=True))

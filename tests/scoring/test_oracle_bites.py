@@ -14,21 +14,27 @@ from service.scoring import (
     engine,
     evaluation,
     people,
+    recent_ids,
     recording,
     signal,
     state,
     support_signals,
+    telling,
     usage_signals,
 )
 from service.scoring.model import Curve, Plan
 from service.scoring.records import Invoice
 from service.scoring.state import AccountState
+from service.scoring.views import Band
 from tests.scoring.budget import search
 from tests.scoring.oracle_laws import core_agrees_with_the_oracle
+from tests.scoring.scripts import SCRIPTS, swings
 from tests.scoring.test_laws_bite import (
+    cool_down_forgotten,
     coverage_ignored,
     dwell_end_not_due,
     dwell_forgotten,
+    held_alerts_dropped,
     inverted_hysteresis,
     last_account_arrival_wins,
     last_survey_arrival_wins,
@@ -135,6 +141,58 @@ def override_not_due(patch: Patch) -> None:
     patch.setattr(engine, "timers_due_ms", wrong)
 
 
+def ids_known_for_half_an_hour(patch: Patch) -> None:
+    """Forget event ids after half of their window."""
+    patch.setattr(recent_ids, "HOUR_MS", state.HOUR_MS // 2)
+
+
+def cool_down_one_ms_too_long(patch: Patch) -> None:
+    """Hold an alert back at exactly the end of its cool-down."""
+    right = telling._has_cooled
+
+    def wrong(account: AccountState, kind: str, plan: Plan) -> bool:
+        sent_ms = account.told_ms.get(kind)
+        at_end = sent_ms is not None and account.clock_ms - sent_ms == plan.model.cool_downs[kind]
+        return right(account, kind, plan) and not at_end
+
+    patch.setattr(telling, "_has_cooled", wrong)
+
+
+def worst_of_a_dwell_forgotten(patch: Patch) -> None:
+    """Jump to the best band that was seen during a dwell."""
+    right = bands.move_band
+
+    def wrong(account: AccountState, target: Any, dwell_ms: int) -> None:
+        account.better_band = target
+        right(account, target, dwell_ms)
+
+    patch.setattr(evaluation, "move_band", wrong)
+
+
+def suppressed_never_reset(patch: Patch) -> None:
+    """Tell the same suppressed alerts again and again."""
+    right = telling._note_sent
+
+    def wrong(account: AccountState, kind: str) -> None:
+        kept = account.suppressed
+        right(account, kind)
+        account.suppressed = kept
+
+    patch.setattr(telling, "_note_sent", wrong)
+
+
+def return_keeps_what_was_told(patch: Patch) -> None:
+    """Let a returning account start with the band that it was told before."""
+    right = AccountState.start_afresh
+
+    def wrong(account: AccountState) -> None:
+        told: Band = getattr(account, "told", "healthy")
+        right(account)
+        account.told = told
+
+    patch.setattr(AccountState, "start_afresh", wrong)
+
+
 CASES: Iterable[tuple[Bug, tuple[str, ...]]] = [
     (window_one_day_longer, ("usage",)),
     (ring_accepts_one_day_too_old, ("usage",)),
@@ -169,7 +227,47 @@ CASES: Iterable[tuple[Bug, tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.skipif(IS_COMPILED, reason="compiled code takes no seeded bug; test_compiled runs these in plain Python")
+PLAIN_ONLY = pytest.mark.skipif(
+    IS_COMPILED, reason="compiled code takes no seeded bug; test_compiled runs these in plain Python"
+)
+
+AT_BOUNDS: Iterable[tuple[Bug, str]] = [
+    (longer_limit(people, "MAX_USERS", 65), "users"),
+    (longer_limit(people, "MAX_DAILY_LOGINS", 7), "busy key user"),
+    (longer_limit(recording, "MAX_PURCHASE_DAYS", 97), "purchases"),
+    (ids_known_for_half_an_hour, "ids of an hour"),
+    (longer_limit(recent_ids, "_FULL_BYTES", 128 * 8), "many ids"),
+]
+ON_SWINGS: Iterable[Bug] = [
+    dwell_one_ms_too_long,
+    worst_of_a_dwell_forgotten,
+    cool_down_forgotten,
+    cool_down_one_ms_too_long,
+    held_alerts_dropped,
+    suppressed_never_reset,
+    return_keeps_what_was_told,
+]
+
+
+@PLAIN_ONLY
+@pytest.mark.parametrize(("bug", "script"), AT_BOUNDS, ids=lambda part: getattr(part, "__name__", ""))
+def test_the_oracle_notices_a_seeded_bug_at_a_bound(bug: Bug, script: str, monkeypatch: Patch) -> None:
+    """With the bug in place, core and oracle differ where more comes than is kept."""
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        core_agrees_with_the_oracle(SCRIPTS[script])
+
+
+@PLAIN_ONLY
+@pytest.mark.parametrize("bug", ON_SWINGS, ids=lambda bug: bug.__name__)
+def test_the_oracle_notices_a_seeded_bug_of_waits(bug: Bug, monkeypatch: Patch) -> None:
+    """With the bug in place, core and oracle differ for an account whose band swings."""
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        search(core_agrees_with_the_oracle, swings())
+
+
+@PLAIN_ONLY
 @pytest.mark.parametrize(("bug", "themes"), CASES, ids=lambda part: getattr(part, "__name__", ""))
 def test_the_oracle_notices_a_seeded_bug(bug: Bug, themes: tuple[str, ...], monkeypatch: Patch) -> None:
     """With the bug in place, core and oracle differ."""
