@@ -35,7 +35,7 @@ MODELS: dict[LogKind, Path | None] = {
     "history": None,
 }
 QUIET_SECONDS = 3.0
-CATCH_UP_SECONDS = 60.0
+CATCH_UP_SECONDS = 240.0
 SESSION_TIMEOUT_SECONDS = 6.0
 
 
@@ -224,6 +224,7 @@ class Run:
         self.fleet.wait_ready()
         self.catch_up()
         self.wait_quiet()
+        self.fleet.wait_ready()
         codes = [self.fleet.terminate(slot) for slot in self.fleet.running()]
         outcome = self.judge()
         assert not any(codes), f"workers ended with {codes}\n{self.fleet.tails()}"
