@@ -165,8 +165,7 @@ class ChunkedRecovery(Recovery):
     async def _start_inputs(self) -> None:
         consumer = self.app.consumer
         self.app.flow_control.resume()
-        await self._call(consumer.perform_seek())
-        await self._seek_uncommitted()
+        await self._seek_inputs([tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)])
         consumer.resume_partitions({tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)})
         self._set_recovery_ended()
         self.completed.set()
@@ -177,18 +176,21 @@ class ChunkedRecovery(Recovery):
         self.app.on_rebalance_end()
         self.log.info("Worker ready")
 
-    async def _seek_uncommitted(self) -> None:
-        """Begin inputs without a committed offset at their earliest record.
+    async def _seek_inputs(self, inputs: list[TP]) -> None:
+        """Begin inputs at their committed offset, or at their earliest record when they have none.
 
-        `perform_seek` leaves their positions alone, and a fetch that spanned the rebalance has moved them past records
-        that were then dropped.
+        `perform_seek` leaves those without one alone, and a fetch that spanned the rebalance may have moved them past
+        records that were then dropped.
         """
         consumer = self.app.consumer
-        inputs = [tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)]
-        fresh = [tp for tp in inputs if not consumer.read_offset(tp)]
-        starts = await self._call(consumer.earliest_offsets(*fresh)) if fresh else {}
-        if starts:
-            await self._call(consumer.seek_wait({TP(*tp): start or 0 for tp, start in starts.items()}))
+        await self._call(consumer.perform_seek())
+        found = await self._call(consumer.earliest_offsets(*inputs)) if inputs else {}
+        starts = {TP(*tp): start or 0 for tp, start in found.items()}
+        for tp, start in starts.items():
+            consumer.refuse_deleted(tp, start)
+        uncommitted = {tp: start for tp, start in starts.items() if not consumer.read_offset(tp)}
+        if uncommitted:
+            await self._call(consumer.seek_wait(uncommitted))
 
 
 class BatchTableManager(TableManager):

@@ -82,6 +82,10 @@ class BatchConsumer(driver.Consumer):
             chunk = [record for record in chunk if record.offset >= position]
             if not chunk:
                 return
+        elif position is not None and chunk[0].offset > position:
+            # Markers of transactions leave gaps too, so a gap alone says nothing.
+            for start in (await self.earliest_offsets(tp)).values():
+                self.refuse_deleted(tp, start)
         state = self.app.state_table.partition(tp.partition)
         if state is None:
             raise StateError(f"{tp.topic}/{tp.partition} delivers records, but its state is not recovered")
@@ -135,6 +139,16 @@ class BatchConsumer(driver.Consumer):
     def release(self, tp: TP) -> None:
         """Fetch from a held partition again."""
         self._held.discard(tp)
+
+    def refuse_deleted(self, tp: TP, start: int) -> None:
+        """Raise StateError when a partition begins, at `start`, behind the next record to deliver."""
+        position = self.read_offset(tp)
+        if position is not None and start > position:
+            raise StateError(
+                f"{tp.topic}/{tp.partition} begins at offset {start}, but records from {position} on are not scored: "
+                "they were deleted before they were read; to go on without them, set the offsets of group "
+                f"{self.app.conf.id} to the earliest, see docs/failure-modes.md"
+            )
 
     def read_offset(self, tp: TP) -> int | None:
         """Return the offset of the next record to deliver, None when it was never told."""

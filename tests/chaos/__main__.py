@@ -20,7 +20,7 @@ from tests.chaos.mutants import MUTANTS
 from tests.chaos.report import as_json, as_markdown, mutant_table
 from tests.chaos.run import Place
 from tests.chaos.runner import Result, run_scenario
-from tests.chaos.scenarios import SCENARIOS, Scenario, die_at_points
+from tests.chaos.scenarios import SCENARIOS, Scenario
 
 # How often a mutant's worker dies at its point.
 POINT_REPEATS = 4
@@ -82,7 +82,7 @@ def _run_mutants(options: argparse.Namespace, folder: Path) -> int:
                 continue
             scenario = SCENARIOS[mutant.scenario]
             if mutant.points:
-                dying = functools.partial(die_at_points, points=mutant.points * POINT_REPEATS)
+                dying = functools.partial(scenario.drive, points=mutant.points * POINT_REPEATS)
                 scenario = dataclasses.replace(scenario, drive=dying)
             place = clusters(scenario)
             result = run_scenario(scenario, scenario.short, seed, place, folder / mutant.name, CHAOS_MUTANT=mutant.name)

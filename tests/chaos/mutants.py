@@ -224,7 +224,7 @@ def ack_before_dead_letters() -> None:
     patch(agents.app, "send_records", send_later)
 
 
-@mutant("F4", "state acknowledged")
+@mutant("F4e", "state acknowledged")
 def lost_unsent_alerts() -> None:
     """Forget in recovery what may not have been published."""
     finish = Partition.finish_recovery
@@ -236,7 +236,7 @@ def lost_unsent_alerts() -> None:
     patch(Partition, "finish_recovery", finish_recovery)
 
 
-@mutant("F4", "state acknowledged")
+@mutant("F4e", "state acknowledged")
 def marker_too_early() -> None:
     """Say in the marker that outputs are published as soon as their states are written."""
     encode = Partition.encode_dirty
@@ -265,38 +265,27 @@ def last_record_wins() -> None:
 @mutant("F2")
 def short_recovery() -> None:
     """End recovery some records early."""
-    seek = ChunkedRecovery._seek_to_start
+    apply_records = ChunkedRecovery.apply_records
 
-    async def seek_to_start(self: ChunkedRecovery, tps: Any) -> None:
-        await seek(self, tps)
-        for tp in self.active_highwaters:
-            self.active_highwaters[tp] -= 20
+    def apply_most(self: ChunkedRecovery, tp: Any, records: list[Any]) -> None:
+        end = self.active_highwaters[tp] - 20
+        kept = [record for record in records if record.offset <= end]
+        apply_records(self, tp, kept or records[:1])
+        self.active_offsets[tp] = max(self.active_offsets[tp], records[-1].offset)
+        if not self.need_recovery():
+            self.signal_recovery_end.set()
 
-    patch(ChunkedRecovery, "_seek_to_start", seek_to_start)
+    patch(ChunkedRecovery, "apply_records", apply_most)
 
 
 @mutant("F11f")
 def uncommitted_not_rewound() -> None:
     """Leave inputs without a committed offset where a dropped fetch has moved them."""
 
-    async def nothing(self: ChunkedRecovery) -> None:
-        pass
+    async def seek_committed(self: ChunkedRecovery, inputs: Any) -> None:
+        await self._call(self.app.consumer.perform_seek())
 
-    patch(ChunkedRecovery, "_seek_uncommitted", nothing)
-
-
-@mutant("F11")
-def applied_to_orphans() -> None:
-    """Apply a batch that was delivered for a state that is gone to the new one."""
-    handle = agents.ingest.Ingest._handle
-
-    async def adopt(self: Any, source: int, batch: Any) -> None:
-        task = self._scorer.tasks.get(batch.tp.partition)
-        if task is not None:
-            batch.state = task.partition
-        await handle(self, source, batch)
-
-    patch(agents.ingest.Ingest, "_handle", adopt)
+    patch(ChunkedRecovery, "_seek_inputs", seek_committed)
 
 
 @mutant("F1")

@@ -48,6 +48,7 @@ class Plan:
     rate: float = 1_000.0
     """Records a second under the wall clock; under the event clock everything is produced before the start."""
     commit_interval_seconds: float = 0.5
+    batch_max_records: int = 50
     slow_sends_seconds: float = 0.0
     """How long every flush stands still in the middle of its sending."""
 
@@ -109,6 +110,7 @@ class Run:
             "VITALS_TOPIC_PREFIX": self.topics.prefix,
             "VITALS_SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS),
             "VITALS_COMMIT_INTERVAL_SECONDS": str(self.plan.commit_interval_seconds),
+            "VITALS_BATCH_MAX_RECORDS": str(self.plan.batch_max_records),
             "CHAOS_SLOW_SENDS": str(self.plan.slow_sends_seconds),
             **({"CHAOS_CLOCK": self._clock} if self.plan.clock == "wall" else {}),
             **self._fixed,

@@ -31,10 +31,11 @@ class Size:
     """How often the fault happens."""
 
 
-Drive = Callable[[Run, int], None]
+Drive = Callable[..., None]
 DEFAULT = Plan()
 SLOW = Plan(rate=150)
 ALONE = Plan(workers=1, rate=80, slow_sends_seconds=0.1)
+ENDING = Plan(workers=1, rate=float("inf"), batch_max_records=10, slow_sends_seconds=0.1)
 CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
 
@@ -109,6 +110,15 @@ def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINT
         if not died:  # nothing to do there for it any more, such as dead letters or alerts: kill it where it is
             run.fleet.kill(slot)
     run.evict_dead()
+
+
+def die_at_the_end(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
+    """F4: the same, when nothing comes after what the worker reads: no later event makes up for what was forgotten."""
+    run.fleet.kill(run.fleet.slots[0])
+    run.fleet.slots[0].expected_to_run = False
+    run.wait_produced()
+    run.fleet.slots[0].expected_to_run = True
+    die_at_points(run, times, points)
 
 
 def _wait_dead(run: Run, slot: Slot, seconds: float) -> bool:
@@ -293,6 +303,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(500, 10, 6), ALONE),
         Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 5), SLOW),
         Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), SLOW),
+        Scenario("F4e", "killed at each point, at the end", die_at_the_end, Size(100, 5, 1), Size(500, 10, 4), ENDING),
         Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(500, 12, 3), CONTESTED),
         Scenario("F5", "brokers killed", kill_brokers, Size(200, 5, 1), Size(2_000, 10, 15), SLOW, brokers=3),
         Scenario("F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(1_500, 10, 3), SLOW, brokers=3),

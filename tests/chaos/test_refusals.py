@@ -82,13 +82,14 @@ def test_input_deleted_under_a_running_worker_is_refused(run: Run) -> None:
     run.fleet.tend()
     run.fleet.wait_ready()
     run.fleet.pause(slot)
-    publish(run, logins(5, 5))
-    delete_records(run.bootstrap, {(topic, partition): 8})
+    publish(run, logins(5, 1))  # which the fetch that waits at the broker still brings
+    publish(run, logins(6, 5))
+    delete_records(run.bootstrap, {(topic, partition): 9})
     slot.expected_to_run = False
     run.fleet.resume(slot)
     assert slot.process is not None
     assert slot.process.process.wait(END_SECONDS) == 1
-    assert f"{topic}/{partition} begins at offset 8, but records from 5 on are not scored" in slot.process.output()
+    assert f"{topic}/{partition} begins at offset 9, but records from 6 on are not scored" in slot.process.output()
 
 
 @pytest.mark.kafka
