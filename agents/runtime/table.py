@@ -192,9 +192,14 @@ class Partition:
                     data[key] = value
 
     def finish_recovery(self) -> list[bytes]:
-        """Set the generation counter; return the keys whose last outputs may be missing."""
+        """Set the generation counter; return the keys whose last outputs may be missing.
+
+        They are late until their outputs are made: a flush of other keys must not move the marker past them.
+        """
         published = self.published_generation.to_bytes(4, "big")
         unpublished = [key for key, value in self.data.items() if value[GENERATION] > published]
+        unpublished.sort(key=lambda key: self.data[key][GENERATION])
+        self.late = {key: int.from_bytes(self.data[key][GENERATION], "big") for key in unpublished}
         newest = max((value[GENERATION] for value in self.data.values()), default=NO_GENERATION)
         self.generation = max(int.from_bytes(newest, "big"), self.published_generation)
         return unpublished
@@ -242,6 +247,8 @@ class Partition:
                     self.late.pop(key, None)
                 else:
                     self.late.setdefault(key, generation)
+            else:
+                self.late.pop(key, None)
             if made:
                 outputs[key] = made
         marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + json.dumps(self.input_ends).encode()

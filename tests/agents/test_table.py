@@ -168,6 +168,30 @@ def test_outputs_not_acknowledged_before_a_crash_are_named_by_recovery() -> None
     assert unpublished == [b"b"]
 
 
+def test_outputs_missing_since_a_crash_are_named_until_they_are_made() -> None:
+    """A flush of other keys after a recovery, and a second crash, do not make the missing outputs forgotten."""
+    changelog: list[Stored] = []
+    partition, _ = recover(changelog)
+    count(partition, b"a")
+    flush(partition, changelog, acknowledged=False)
+
+    partition, unpublished = recover(changelog)
+    assert unpublished == [b"a"]
+    count(partition, b"b")
+    for _ in range(2):  # the first notes that b is published, the second writes that down
+        records, _ = partition.encode_dirty("changelog", [b"b"], ViewBudget())
+        changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
+        partition.note_published()
+
+    partition, unpublished = recover(changelog)
+    assert b"a" in unpublished
+    partition.outdated.update(unpublished)
+    partition.dirty.update(unpublished)
+    flush(partition, changelog)
+    flush(partition, changelog)
+    assert recover(changelog)[1] == []
+
+
 def test_generations_go_on_after_recovery() -> None:
     """A recovered partition never reuses a generation, so that the marker stays meaningful."""
     partition, changelog = Partition(0, CountHooks()), list[Stored]()

@@ -6,6 +6,8 @@ the event clock only, which merges them by event time. So there are these logs:
 - `history_log`, for `--clock event`: a simulated stream with duplicates and late records, produced whole before the
   first worker starts, so that the merger never has to guess what is still to come. Whatever order the merge gives is
   the expected one. Each partition ends with an event of one last instant, so that all of them end at the same time.
+  Records are late within their day only: whether an account's midnight was before or after a later one is up to the
+  events of others, which move the partition's time.
 - `live_log`, for `--clock wall`, produced while faults happen: only tickets move the score of its model, an account's
   tickets stand in order on one topic, and everything else of the account happened before them. So every interleaving
   gives the same scores and alerts, and what the others leave behind is compared as counts and sets. All of one account
@@ -173,7 +175,12 @@ def history_log(seed: int, accounts: int, days: int) -> list[LogRecord]:
     records: list[LogRecord] = []
     later: list[tuple[int, int, LogRecord]] = []
     last_day = HISTORY_START_DAY + days - 1
+    today = HISTORY_START_DAY
     for line in Simulation(accounts, days, seed, HISTORY_START_DAY).lines():
+        if line.time_ms // DAY_MS != today:
+            today = line.time_ms // DAY_MS
+            records += [record for _, _, record in later]
+            later.clear()
         key = line.account.encode()
         record = LogRecord(line.kind, key, line.value, home_of(key))
         chance = rng.random()

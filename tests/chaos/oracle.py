@@ -2,17 +2,23 @@
 
 The rule: nothing of the runtime is used here, and nothing that the workers wrote. One account's records are applied one
 by one in the order of `logs.py`, each once; a header says which records must become dead letters. What an account
-then is, the scoring core says; it stands behind an interface (`Accounting`), so that another reckoning can take its
-place.
+then is, the scoring core says, to the byte; and `tests.oracle`, which shares no code with it and recounts everything at
+every step, must come to the same alerts, bands and scores.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
+from math import isclose
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+from zlib import crc32
+
+import yaml
 
 from service.ingest import Decoder
 from service.outputs import alert_message, score_message
@@ -26,6 +32,7 @@ from service.scoring.state_codec import decode, encode
 from service.settings import Clock
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames
 from tests.chaos.logs import EXPECT_HEADER, LIVE_NOON_MS, home_of
+from tests.oracle import Oracle
 
 Origin = tuple[str, int, int]
 """Where a record stands: topic, partition, offset."""
@@ -70,6 +77,8 @@ class Applied(NamedTuple):
     source: int
     offset: int
     event: Event
+    value: bytes
+    """The event as it crosses the wire."""
 
 
 class Accounting(Protocol):
@@ -112,10 +121,42 @@ class CoreAccounting:
         mark_sent(state, state.seq)
 
 
+class NaiveAccounting:
+    """The oracle of the health model's own tests; it must agree with what is expected already."""
+
+    def __init__(self, model_path: Path | None, every: int = 1) -> None:
+        """Recount one account of `every`."""
+        packaged = resources.files("service.model").joinpath("default.yaml")
+        self._document = yaml.safe_load((model_path or packaged).read_text(encoding="utf-8"))
+        self._every = every
+        self._accounts: dict[str, Oracle] = {}
+
+    def apply(self, record: Applied) -> None:
+        """Take the account's next record."""
+        account = record.event.account
+        if crc32(account.encode()) % self._every:
+            return
+        oracle = self._accounts.setdefault(account, Oracle(account, self._document))
+        oracle.apply(record.source, record.offset, json.loads(record.value), record.event.time_ms)
+
+    def finish(self, expected: Expected, until_ms: int) -> None:
+        """Let time pass to the end and compare."""
+        for account, oracle in self._accounts.items():
+            oracle.pass_time(until_ms)
+            told = [alert.id for alert in oracle.telling.alerts]
+            expected_ids = [json.loads(value)["id"] for value in expected.alerts.get(account, [])]
+            score = expected.scores[account]["score"]
+            mine = None if oracle.scored is None else oracle.scored.score
+            assert told == expected_ids, f"core and oracle disagree about the alerts of {account}"
+            assert oracle.published == expected.scores[account]["band"], f"they disagree about the band of {account}"
+            assert (mine is None) == (score is None), f"they disagree about a score of {account}"
+            assert mine is None or isclose(mine, score, abs_tol=0.006), f"they disagree about the score of {account}"
+
+
 def expected_outcome(
     topics: TopicNames,
     clock: Clock,
-    accounting: Accounting,
+    accountings: Sequence[Accounting],
     read: dict[str, list[Any]],
     rekeyed_offsets: dict[str, int],
 ) -> Expected:
@@ -136,18 +177,20 @@ def expected_outcome(
             event = decoder.decode(TOPIC_KINDS[source], record.key, record.value, ())
             expected.events[event.account] = expected.events.get(event.account, 0) + 1
             home = home_of(record.key)
-            applied = Applied(source, record.offset, event)
+            applied = Applied(source, record.offset, event, record.value)
             if record.partition != home:
                 expected.strays[origin] = (record.key, record.value)
-                applied = Applied(REKEYED_SOURCE, rekeyed_offsets.get(event.account, NO_COPY), event)
+                applied = Applied(REKEYED_SOURCE, rekeyed_offsets.get(event.account, NO_COPY), event, record.value)
             streams = by_partition.setdefault(home, [[] for _ in range(REKEYED_SOURCE + 1)])
             streams[applied.source].append(applied)
     latest_ms = 0
     for streams in by_partition.values():
         for each in _in_order(clock, streams):
-            accounting.apply(each)
+            for accounting in accountings:
+                accounting.apply(each)
             latest_ms = max(latest_ms, each.event.time_ms)
-    accounting.finish(expected, latest_ms if clock == "event" else LIVE_NOON_MS)
+    for accounting in accountings:
+        accounting.finish(expected, latest_ms if clock == "event" else LIVE_NOON_MS)
     return expected
 
 

@@ -184,7 +184,7 @@ def storm(run: Run, times: int) -> None:
     """F11: workers come and go faster than they get ready."""
     for _ in range(times):
         run.fleet.scale(run.rng.choice((1, 3, 4, 6)))
-        run.fleet.pass_time(run.rng.uniform(1, 6))
+        run.fleet.pass_time(run.rng.uniform(2, 9))
     run.fleet.scale(2)
 
 
@@ -311,7 +311,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(2_000, 10, 15), SLOW, cut=True),
         Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_500, 10, 10), SLOW, brokers=3),
         Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
-        Scenario("F11", "rebalance storm", storm, Size(150, 5, 4), Size(1_500, 10, 30), SLOW),
+        Scenario("F11", "rebalance storm", storm, Size(250, 5, 5), Size(1_500, 10, 30), SLOW),
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
         ),

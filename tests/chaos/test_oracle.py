@@ -14,9 +14,10 @@ from service.ingest import Decoder
 from service.model.loader import load_model
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames
 from tests.chaos.logs import EXPECT_HEADER, LIVE_NOON_MS, LogRecord, history_log, home_of, live_log
-from tests.chaos.oracle import Applied, CoreAccounting, Expected, expected_outcome
+from tests.chaos.oracle import Applied, CoreAccounting, Expected, NaiveAccounting, expected_outcome
 
-MODEL = load_model(Path(__file__).parent / "live.yaml")
+LIVE = Path(__file__).parent / "live.yaml"
+MODEL = load_model(LIVE)
 TOPICS = TopicNames()
 
 
@@ -42,7 +43,7 @@ def test_the_live_log_has_one_outcome_in_every_interleaving(seed: int) -> None:
     for record in (record for records in read.values() for record in records):
         if record.key and not record.headers and record.partition != home_of(record.key):
             copies[record.key.decode()] = copies.get(record.key.decode(), -1) + 1
-    expected = expected_outcome(TOPICS, "wall", CoreAccounting(MODEL), read, copies)
+    expected = expected_outcome(TOPICS, "wall", [CoreAccounting(MODEL), NaiveAccounting(LIVE)], read, copies)
     assert sum(map(len, expected.alerts.values())) > 300
     assert len(expected.dead_letters) >= 15
     assert len(expected.strays) >= 10
@@ -69,7 +70,7 @@ def interleaved(read: dict[str, list[Any]], rng: Random) -> Iterator[Applied]:
             event = decoder.decode(TOPIC_KINDS[source], record.key, record.value, ())
             stray = record.partition != home_of(record.key)
             place = (REKEYED_SOURCE, rng.randrange(4)) if stray else (source, record.partition)
-            streams.setdefault(place, []).append(Applied(place[0], record.offset, event))
+            streams.setdefault(place, []).append(Applied(place[0], record.offset, event, record.value))
     numbers: dict[str, int] = {}
     while streams:
         place = rng.choice(list(streams))
@@ -87,7 +88,9 @@ def test_the_history_log_covers_what_it_says() -> None:
     log = history_log(7, accounts=40, days=100)
     assert log == history_log(7, accounts=40, days=100)
     read = written(log)
-    expected = expected_outcome(TOPICS, "event", CoreAccounting(load_model(None)), read, {})
+    expected = expected_outcome(
+        TOPICS, "event", [CoreAccounting(load_model(None)), NaiveAccounting(None, every=4)], read, {}
+    )
     assert sum(map(len, expected.alerts.values())) > 20
     assert len(expected.dead_letters) >= 15
     assert len(expected.strays) >= 10
