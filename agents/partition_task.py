@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable
 from typing import Final
 
-from agents.runtime.table import Partition
+from agents.runtime.table import HEADER, Partition
 from service.scoring import effects
 from service.scoring.engine import apply_record, tick, use_model
 from service.scoring.events import Event
@@ -20,6 +20,8 @@ from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
 
 OUTCOMES: Final = effects.SCORED | effects.ALERTED
+# Hints beyond two for each account are swept out together: their number follows the accounts, not the events.
+SPARE_HINTS: Final = 1_000
 
 
 class PartitionTask:
@@ -160,3 +162,16 @@ class PartitionTask:
             self.urgent.add(key)
         if state.next_due_ms is not None and state.next_due_ms != due_before_ms:
             heapq.heappush(self.due, (state.next_due_ms, key))
+            if len(self.due) > 2 * len(self.partition.data) + SPARE_HINTS:
+                self._sweep_due()
+
+    def _sweep_due(self) -> None:
+        """Drop the hints that are no account's due instant any more."""
+        self.due[:] = [hint for hint in set(self.due) if hint[0] == self._due_of(hint[1])]
+        heapq.heapify(self.due)
+
+    def _due_of(self, key: bytes) -> int | None:
+        value = self.partition.data.get(key)
+        if type(value) is bytes:
+            return peek_next_due(value[HEADER.size :])
+        return None if value is None else value.next_due_ms
