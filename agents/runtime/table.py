@@ -48,6 +48,7 @@ EPOCH_BYTES = 3
 EPOCH_SHIFT = 40
 MARKER_KEY = b"\x00marker"
 NO_GENERATION = bytes(4)
+NO_ZOMBIE = (1 << 32) - 1
 # Late keys that one commit looks at: more than any commit has the time to make views for.
 LATE_KEYS_MAX = 10_000
 
@@ -115,6 +116,7 @@ class Partition:
         "progress",
         "published_generation",
         "stale",
+        "zombie_generation",
     )
 
     def __init__(self, number: int, hooks: StateHooks, epoch: int = 0) -> None:
@@ -123,6 +125,7 @@ class Partition:
         self.hooks = hooks
         self.epoch = epoch
         self.marker_epoch = bytes(EPOCH_BYTES)
+        self.zombie_generation = NO_ZOMBIE
         self.stale: set[bytes] = set()  # keys whose last record is one of an owner before the marker's
         self.data: dict[bytes, Any] = {}
         self.dirty: set[bytes] = set()
@@ -209,17 +212,22 @@ class Partition:
     def _apply_marker(self, value: bytes) -> None:
         told = json.loads(value[HEADER.size :] or b"{}")
         epoch = int(told.get("epoch", 0)).to_bytes(EPOCH_BYTES, "big")
-        if epoch >= self.marker_epoch:
-            self.marker_epoch = epoch
-            _, self.published_generation, self.progress = HEADER.unpack_from(value)
-            self.input_ends = told.get("input_ends", {})
+        _, generation, progress = HEADER.unpack_from(value)
+        if epoch < self.marker_epoch:  # with its marker a zombie may have published views of any key from there on
+            self.zombie_generation = min(self.zombie_generation, generation)
+            return
+        if epoch > self.marker_epoch:  # this owner recovered after the zombie, and has seen to it
+            self.zombie_generation = NO_ZOMBIE
+        self.marker_epoch = epoch
+        self.published_generation, self.progress = generation, progress
+        self.input_ends = told.get("input_ends", {})
 
     def finish_recovery(self) -> list[bytes]:
         """Set epoch and generation counter; return the keys whose last outputs, or newest states, may be missing.
 
         They are late until their outputs are made: a flush of other keys must not move the marker past them.
         """
-        published = self.published_generation.to_bytes(4, "big")
+        published = min(self.published_generation, self.zombie_generation).to_bytes(4, "big")
         stale = self.stale
         unpublished = [key for key, value in self.data.items() if value[GENERATION] > published or key in stale]
         unpublished.sort(key=lambda key: self.data[key][GENERATION])
