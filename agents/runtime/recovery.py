@@ -69,7 +69,7 @@ class ChunkedRecovery(Recovery):
         await self._wait(self.app.consumer.fetch_ended())
         table.drop_partitions()
         for tp in tps:
-            table.begin_recovery(tp.partition)
+            table.begin_recovery(tp.partition, generation_id)  # the group's, so nobody before can have had it
         self.recovered_records = 0
         await self._seek_to_start(tps)
         if self.need_recovery():

@@ -6,14 +6,16 @@ encoded again, so recovery costs no decoding and an idle key costs its stored by
 
 Each changelog record opens with a header that this layer owns:
 
-    format (1 byte) | generation (4 bytes) | revision (8 bytes) | payload
+    format (1 byte) | generation (4 bytes) | epoch (3 bytes) and revision (5 bytes) | payload
 
-`revision` grows with every change of the value; recovery keeps the highest, so a paused worker that wakes up after its
-partitions moved cannot put an older state over a newer one. `generation` counts the flushes of the partition. The
-marker record (key MARKER_KEY) tells of the partition: its generation is the last one whose outputs were acknowledged
-(after a crash, exactly the keys of later generations may lack their outputs, and they are published again), its
-revision is the progress of the partition's time at the last commit, and its payload, JSON by topic, the input offsets
-that were about to be committed: an input that ends before them was deleted and made anew.
+`epoch` grows with every owner that the partition has, and `revision` with every change of the value; recovery keeps the
+highest of both, in this order, so a paused worker that wakes up after its partitions moved cannot put its state over
+that of the next owner, however many changes it had made. What it wrote all the same is written anew by recovery, before
+compaction could keep it. `generation` counts the flushes of the partition. The marker record (key MARKER_KEY) tells of
+the partition: its generation is the last one whose outputs were acknowledged (after a crash, exactly the keys of later
+generations may lack their outputs, and they are published again), its number of 8 bytes is the progress of the
+partition's time at the last commit, and its payload, JSON, has its writer's epoch and by topic the input offsets that
+were about to be committed: an input that ends before them was deleted and made anew.
 
 Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
 value is now, may wait: only the last one counts, and making one costs more than storing the state. A key is `outdated`
@@ -40,9 +42,13 @@ from service.errors import StateError
 FORMAT = 1
 HEADER = struct.Struct(">BIQ")
 GENERATION = slice(1, 5)
-REVISION = slice(5, 13)
+REVISION = slice(5, 13)  # with the epoch in front
+EPOCH = slice(5, 8)
+EPOCH_BYTES = 3
+EPOCH_SHIFT = 40
 MARKER_KEY = b"\x00marker"
 NO_GENERATION = bytes(4)
+NO_ZOMBIE = (1 << 32) - 1
 # Late keys that one commit looks at: more than any commit has the time to make views for.
 LATE_KEYS_MAX = 10_000
 
@@ -96,6 +102,7 @@ class Partition:
     __slots__ = (
         "data",
         "dirty",
+        "epoch",
         "flushed",
         "generation",
         "hooks",
@@ -103,15 +110,23 @@ class Partition:
         "late",
         "live",
         "lock",
+        "marker_epoch",
         "number",
         "outdated",
         "progress",
         "published_generation",
+        "stale",
+        "zombie_generation",
     )
 
-    def __init__(self, number: int, hooks: StateHooks) -> None:
+    def __init__(self, number: int, hooks: StateHooks, epoch: int = 0) -> None:
+        """Begin empty; `epoch` is one that no owner before can have had, as far as the caller knows."""
         self.number = number
         self.hooks = hooks
+        self.epoch = epoch
+        self.marker_epoch = bytes(EPOCH_BYTES)
+        self.zombie_generation = NO_ZOMBIE
+        self.stale: set[bytes] = set()  # keys whose last record is one of an owner before the marker's
         self.data: dict[bytes, Any] = {}
         self.dirty: set[bytes] = set()
         self.live: set[bytes] = set()  # keys whose values are decoded
@@ -172,13 +187,12 @@ class Partition:
     # -- recovery ----------------------------------------------------------------------------------------
 
     def apply_changelog(self, records: Iterable[Any]) -> None:
-        """Take changelog records in offset order; the highest revision of a key wins."""
-        data = self.data
+        """Take changelog records in offset order; the highest epoch and revision of a key wins."""
+        data, stale = self.data, self.stale
         for record in records:
             key, value = record.key, record.value
             if key == MARKER_KEY:
-                _, self.published_generation, self.progress = HEADER.unpack_from(value)
-                self.input_ends = json.loads(value[HEADER.size :] or b"{}")
+                self._apply_marker(value)
             elif value is None:
                 data.pop(key, None)
             elif value[0] != FORMAT:
@@ -190,16 +204,36 @@ class Partition:
                 known = data.get(key)
                 if known is None or value[REVISION] >= known[REVISION]:
                     data[key] = value
+                if value[EPOCH] < self.marker_epoch:
+                    stale.add(key)
+                elif stale:
+                    stale.discard(key)
+
+    def _apply_marker(self, value: bytes) -> None:
+        told = json.loads(value[HEADER.size :] or b"{}")
+        epoch = int(told.get("epoch", 0)).to_bytes(EPOCH_BYTES, "big")
+        _, generation, progress = HEADER.unpack_from(value)
+        if epoch < self.marker_epoch:  # with its marker a zombie may have published views of any key from there on
+            self.zombie_generation = min(self.zombie_generation, generation)
+            return
+        if epoch > self.marker_epoch:  # this owner recovered after the zombie, and has seen to it
+            self.zombie_generation = NO_ZOMBIE
+        self.marker_epoch = epoch
+        self.published_generation, self.progress = generation, progress
+        self.input_ends = told.get("input_ends", {})
 
     def finish_recovery(self) -> list[bytes]:
-        """Set the generation counter; return the keys whose last outputs may be missing.
+        """Set epoch and generation counter; return the keys whose last outputs, or newest states, may be missing.
 
         They are late until their outputs are made: a flush of other keys must not move the marker past them.
         """
-        published = self.published_generation.to_bytes(4, "big")
-        unpublished = [key for key, value in self.data.items() if value[GENERATION] > published]
+        published = min(self.published_generation, self.zombie_generation).to_bytes(4, "big")
+        stale = self.stale
+        unpublished = [key for key, value in self.data.items() if value[GENERATION] > published or key in stale]
         unpublished.sort(key=lambda key: self.data[key][GENERATION])
         self.late = {key: int.from_bytes(self.data[key][GENERATION], "big") for key in unpublished}
+        last_epoch = max((value[EPOCH] for value in self.data.values()), default=self.marker_epoch)
+        self.epoch = max(self.epoch, int.from_bytes(max(last_epoch, self.marker_epoch), "big") + 1)
         newest = max((value[GENERATION] for value in self.data.values()), default=NO_GENERATION)
         self.generation = max(int.from_bytes(newest, "big"), self.published_generation)
         return unpublished
@@ -224,6 +258,7 @@ class Partition:
             self.progress = progress
         self.generation += 1
         number, hooks, generation, dirty, outdated = self.number, self.hooks, self.generation, self.dirty, self.outdated
+        epoch_bits = self.epoch << EPOCH_SHIFT
         records: list[OutRecord] = []
         outputs: dict[bytes, list[OutRecord]] = {}
         for key in keys:
@@ -235,7 +270,7 @@ class Partition:
                 if value is None:
                     records.append(OutRecord(topic, number, key, None))
                     continue
-                stored = HEADER.pack(FORMAT, generation, value.revision) + hooks.encode(value)
+                stored = HEADER.pack(FORMAT, generation, epoch_bits | value.revision) + hooks.encode(value)
                 records.append(OutRecord(topic, number, key, stored))
                 made = hooks.outputs(self, key, value)
             if key in outdated:
@@ -251,7 +286,8 @@ class Partition:
                 self.late.pop(key, None)
             if made:
                 outputs[key] = made
-        marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + json.dumps(self.input_ends).encode()
+        told = json.dumps({"epoch": self.epoch, "input_ends": self.input_ends}).encode()
+        marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + told
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         return records, outputs
 
@@ -280,9 +316,9 @@ class PartitionedTable(Table[bytes, Any]):
         """Return an owned and recovered partition, or None."""
         return self.owned.get(number)
 
-    def begin_recovery(self, number: int) -> None:
+    def begin_recovery(self, number: int, epoch: int) -> None:
         """Begin a partition anew, empty and out of everybody's reach, for recovery to fill."""
-        self.recovering[number] = Partition(number, self.hooks)
+        self.recovering[number] = Partition(number, self.hooks, epoch)
 
     def end_recovery(self) -> None:
         """Hand every recovered partition to the application."""

@@ -146,6 +146,52 @@ def test_an_older_revision_never_replaces_a_newer_one() -> None:
     assert totals(recovered) == {b"a": 2}
 
 
+def test_a_zombie_with_more_changes_never_replaces_the_next_owner() -> None:
+    """The epoch counts before the revision; what the zombie wrote over the next owner's state is written anew."""
+    changelog: list[Stored] = []
+    zombie, _ = recover(changelog)
+    count(zombie, b"a")
+    flush(zombie, changelog)
+    owner, _ = recover(changelog)
+    count(owner, b"a")
+    flush(owner, changelog)
+    flush(owner, changelog)
+    for _ in range(5):
+        count(zombie, b"a")
+    flush(zombie, changelog)
+
+    recovered, unpublished = recover(changelog)
+    assert totals(recovered) == {b"a": 2}
+    assert unpublished == [b"a"]
+    assert recovered.epoch > owner.epoch > zombie.epoch
+    recovered.dirty.update(unpublished)
+    flush(recovered, changelog)
+    flush(recovered, changelog)
+    compacted = {record.key: record for record in changelog}
+    assert totals(recover(list(compacted.values()))[0]) == {b"a": 2}
+    assert recover(changelog)[1] == []
+
+
+def test_views_that_a_zombie_may_have_published_are_made_again() -> None:
+    """A zombie's marker alone tells that it published late views; they are outputs to repeat until an owner did so."""
+    changelog: list[Stored] = []
+    zombie, _ = recover(changelog)
+    for key in (b"a", b"b"):
+        count(zombie, key)
+    flush(zombie, changelog, budget=ViewBudget(0))
+    owner, unpublished = recover(changelog)
+    assert sorted(unpublished) == [b"a", b"b"]
+    owner.dirty.update(unpublished)
+    flush(owner, changelog)
+    flush(owner, changelog)
+    count(owner, b"c")
+    flush(owner, changelog)
+    assert recover(changelog)[1] == [b"c"]
+    flush(zombie, changelog)  # nothing is dirty, but two views are late
+
+    assert sorted(recover(changelog)[1]) == [b"a", b"b", b"c"]
+
+
 def test_a_deleted_key_is_gone_after_recovery() -> None:
     """A tombstone removes the key."""
     partition, changelog = Partition(0, CountHooks()), list[Stored]()

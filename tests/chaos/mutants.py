@@ -57,12 +57,9 @@ def mutant(scenario: str, *points: str) -> Callable[[Callable[[], None]], Callab
 async def _flush_all(committer: Committer) -> None:
     for partition in list(committer._table.owned.values()):
         async with partition.lock:
-            await committer._flush(partition, *_all_dirty(partition))
-
-
-def _all_dirty(partition: Partition) -> tuple[list[bytes], ViewBudget, int]:
-    keys, progress = partition.begin_commit()
-    return keys, ViewBudget(), progress
+            keys, progress = partition.begin_commit()
+            if keys:
+                await committer._flush(partition, keys, ViewBudget(), progress)
 
 
 @mutant("F4", "offsets committed")

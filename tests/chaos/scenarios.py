@@ -182,8 +182,8 @@ def die_as_zombie(run: Run, times: int) -> None:
 
 def storm(run: Run, times: int) -> None:
     """F11: workers come and go faster than they get ready."""
-    for _ in range(times):
-        run.fleet.scale(run.rng.choice((1, 3, 4, 6)))
+    for number in range(times):
+        run.fleet.scale(run.rng.choice((2, 3, 6)) if number % 2 else 1)
         run.fleet.pass_time(run.rng.uniform(2, 9))
     run.fleet.scale(2)
 

@@ -83,8 +83,9 @@ class ListBatch:
 class World:
     """One process: its tasks, its memory, and the step at which its power fails (0: never)."""
 
-    def __init__(self, broker: ListBroker, model: Model, rng: Random, fails_at: int = 0) -> None:
+    def __init__(self, broker: ListBroker, model: Model, rng: Random, *, epoch: int, fails_at: int = 0) -> None:
         self.broker = broker
+        self._epoch = epoch
         self.rng = rng
         self.ended = asyncio.Event()
         self.awake = asyncio.Event()
@@ -169,7 +170,7 @@ class World:
         """Recover every partition and start to work."""
         changelog = self.broker.topics.changelog
         for number in range(PARTITIONS):
-            partition = Partition(number, self.scorer)
+            partition = Partition(number, self.scorer, self._epoch)
             partition.apply_changelog(self.broker.records.get(TP(changelog, number), []))
             self.owned[number] = partition
             self.scorer.recovered(partition, partition.finish_recovery())
@@ -249,9 +250,9 @@ async def simulate(broker: ListBroker, model: Model, rng: Random, lives: int, zo
     """Let worlds end one after the other, and the last one finish; return the history."""
     history: list[str] = []
     sleeping: World | None = None
-    for life in range(lives + 1):
-        fails_at = rng.randrange(1, 60) if life < lives else 0
-        world = World(broker, model, rng, fails_at)
+    life = 0
+    while life < lives or sleeping is not None:
+        world = World(broker, model, rng, epoch=life + 1, fails_at=rng.randrange(1, 60) if life < lives else 0)
         world.begin()
         if sleeping is not None:
             for _ in range(rng.randrange(60)):
@@ -262,8 +263,14 @@ async def simulate(broker: ListBroker, model: Model, rng: Random, lives: int, zo
             sleeping = None
         await world.ended.wait()
         history.append(f"life {life} ended at step {world.steps}")
+        life += 1
         if life < lives and rng.random() < zombies:
             sleeping = world
         else:
             await world.stop()
+    last = World(broker, model, rng, epoch=life + 1)
+    last.begin()
+    await last.ended.wait()
+    await last.stop()
+    history.append(f"the last life ended at step {last.steps}")
     return history
