@@ -11,7 +11,7 @@ Per record, on the consumer's thread: 0.3 us instead of 1.1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -27,6 +27,8 @@ TAKEN_MAX_RECORDS: Final = 20_000
 # Of all partitions at once: nothing more is begun behind these.
 DRAINED_MAX_RECORDS: Final = 100_000
 DRAINED_MAX_BYTES: Final = 32 * 1024 * 1024  # unpacked; what came uncompressed is bounded by the sizes of the fetches
+# Of one unpacked record: the bound of uncompressed ones in `service/topics.yaml`, and what a dead letter can hold.
+RECORD_MAX_BYTES: Final = 4 * 1024 * 1024
 
 
 class Record(Protocol):
@@ -149,6 +151,8 @@ def unpack(tp: Any, fetched: PartitionRecords) -> Taken:
     Raises BatchError at a batch that cannot be read.
     """
     taken: list[Record] = []
+    if (bad := _bad_batch(fetched)) is not None:
+        raise bad
     while len(taken) < TAKEN_MAX_RECORDS and not is_read(fetched):
         position = fetched.next_fetch_offset
         batch = _open_batch(fetched) or fetched._records.next_batch()  # noqa: SLF001 - see the module
@@ -156,9 +160,10 @@ def unpack(tp: Any, fetched: PartitionRecords) -> Taken:
             records, is_done = _records_of(fetched, batch, TAKEN_MAX_RECORDS - len(taken))
         except Exception as error:
             # Everything that a parser stumbles over has one cure. What stands before it is handed on first.
+            fetched.bad_batch = _unreadable(tp, position, batch, error)
             if taken:
                 break
-            raise _unreadable(tp, position, batch, error) from error
+            raise fetched.bad_batch from error
         fetched.open_batch = None if is_done else batch
         if records and records[0].offset < position:  # a fetch begins with the batch that holds its position
             records = [record for record in records if record.offset >= position]
@@ -172,7 +177,8 @@ def unpack(tp: Any, fetched: PartitionRecords) -> Taken:
 
 def is_read(fetched: PartitionRecords) -> bool:
     """Tell whether every record of a fetched partition was taken."""
-    return _open_batch(fetched) is None and not fetched._records.has_next()  # noqa: SLF001 - see the module
+    is_between = _open_batch(fetched) is None and _bad_batch(fetched) is None
+    return is_between and not fetched._records.has_next()  # noqa: SLF001 - see the module
 
 
 def _open_batch(fetched: PartitionRecords) -> Any:
@@ -180,19 +186,43 @@ def _open_batch(fetched: PartitionRecords) -> Any:
     return getattr(fetched, "open_batch", None)
 
 
+def _bad_batch(fetched: PartitionRecords) -> BatchError | None:
+    """Return the error of the batch at the position, when it could not be read."""
+    return getattr(fetched, "bad_batch", None)
+
+
 def _records_of(fetched: PartitionRecords, batch: Any, most: int) -> tuple[list[Record], bool]:
     """Return at most so many records of a batch, and whether it has no more."""
     records: list[Record]
-    if batch is not _open_batch(fetched):
+    unpacked_before = decompression.METER.unpacked_bytes
+    is_begun = batch is _open_batch(fetched)
+    if not is_begun:
         if fetched._check_crcs and not batch.validate_crc():  # noqa: SLF001 - see the module
             raise ValueError("its bytes do not fit its checksum")
         if _is_left_out(fetched, batch):
             return [], True
-        if batch.next_offset - getattr(batch, "base_offset", batch.next_offset) <= most:  # old formats have none
-            return list(batch), True
         iter(batch)  # unpacks it, and may be called once
-    records = list(islice(iter(batch.__next__, None), most))
-    return records, len(records) < most
+    if batch.next_offset - getattr(batch, "base_offset", batch.next_offset) <= most and not is_begun:
+        records, is_done = list(_rest_of(batch)), True
+    else:
+        records = list(islice(_rest_of(batch), most))
+        is_done = len(records) < most
+    if is_begun or decompression.METER.unpacked_bytes - unpacked_before > RECORD_MAX_BYTES:
+        _refuse_large(records)
+    return records, is_done
+
+
+def _rest_of(batch: Any) -> Iterator[Record]:
+    return iter(batch.__next__, None)
+
+
+def _refuse_large(records: list[Record]) -> None:
+    for record in records:
+        if len(record.key or b"") + len(record.value or b"") > RECORD_MAX_BYTES:
+            raise ValueError(
+                f"its record at offset {record.offset} becomes more than {RECORD_MAX_BYTES // 1024 // 1024} MiB when "
+                "it is unpacked"
+            )
 
 
 def _is_left_out(fetched: PartitionRecords, batch: Any) -> bool:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from agents.runtime import decompression
 from agents.runtime.decompression import BATCH_MAX_BYTES
-from agents.runtime.fetching import TAKEN_MAX_RECORDS, is_read, unpack
+from agents.runtime.fetching import RECORD_MAX_BYTES, TAKEN_MAX_RECORDS, is_read, unpack
 from service.errors import BatchError
 
 TP = TopicPartition("t", 3)
@@ -77,10 +77,9 @@ def test_a_control_batch_is_passed_over() -> None:
 
 def test_a_damaged_batch_is_refused() -> None:
     """A batch whose bytes do not fit its checksum is an error that names it and the way past it."""
-    blob = batch_bytes(100, {0: (b"a", b"x", [])}) + batch_bytes(101, {0: (b"a", b"value", [])})
-    damaged = fetched(blob.replace(b"value", b"valuE"), 100)
+    damaged = fetched(batch_bytes(101, {0: (b"a", b"value", [])}).replace(b"value", b"valuE"), 101)
     with pytest.raises(
-        BatchError, match=r"t/3 has a batch at offset 101 .* checksum.* offset of the group there to 102"
+        BatchError, match=r"t/3 has a batch at offset 101 .*checksum.* offset of the group there to 102"
     ):
         unpack(TP, damaged)
 
@@ -225,6 +224,32 @@ def test_a_batch_that_becomes_too_much_is_refused() -> None:
     builder.append(0, 1_000, b"acme", bytes(BATCH_MAX_BYTES + 1), [])
     with pytest.raises(BatchError, match=r"t/3 has a batch at offset 0 .*more than 32 MiB.* to 1, see"):
         unpack(TP, fetched(bytes(builder.build()), 0))
+
+
+def test_a_record_that_no_dead_letter_could_hold_is_refused() -> None:
+    """Of a compressed batch a record of 4 MiB is read; a larger one, which could not be set aside whole, is named."""
+    decompression.bound()
+    for size, is_read_ in ((RECORD_MAX_BYTES - 4, True), (RECORD_MAX_BYTES - 3, False)):
+        builder = DefaultRecordBatchBuilder(2, 4, 0, -1, -1, -1, 1 << 30)
+        builder.append(0, 1_000, b"acme", b"small", [])
+        builder.append(1, 1_000, b"acme", bytes(size), [])
+        batches = fetched(bytes(builder.build()), 0)
+        if is_read_:
+            assert len(unpack(TP, batches)) == 2
+            continue
+        with pytest.raises(BatchError, match=r"t/3 has a batch at offset 0 .*record at offset 1 .*4 MiB.* to 2, see"):
+            unpack(TP, batches)
+
+
+def test_what_stands_before_a_bad_batch_is_taken_first() -> None:
+    """The error comes with the next call, so that the records before it are not lost to whoever goes on behind it."""
+    good, bad = batch_bytes(100, {0: (b"a", b"x", [])}), batch_bytes(101, {0: (b"a", b"value", [])})
+    after = batch_bytes(102, {0: (b"a", b"y", [])})
+    batches = fetched(good + bad.replace(b"value", b"valuE") + after, 100)
+    assert [record.offset for record in unpack(TP, batches)] == [100]
+    assert not is_read(batches)
+    with pytest.raises(BatchError, match="at offset 101"):
+        unpack(TP, batches)
 
 
 def test_a_codec_that_nobody_has_is_named() -> None:

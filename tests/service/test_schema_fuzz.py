@@ -164,7 +164,7 @@ TEXTS: Final = [
         "application/cloudevents",
     ),
 ]
-VALUES: Final = st.one_of(
+VALUES: Final[st.SearchStrategy[Any]] = st.one_of(
     st.sampled_from([*NUMBERS, *TEXTS, None, True, False, [], {}, [[]], [None], {"a": {"b": []}}]),
     st.text(max_size=6),
     st.integers(),
