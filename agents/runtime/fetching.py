@@ -11,7 +11,7 @@ Per record, on the consumer's thread: 0.3 us instead of 1.1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from itertools import islice
 from typing import Any, Final, Protocol
 
@@ -201,19 +201,16 @@ def _records_of(fetched: PartitionRecords, batch: Any, most: int) -> tuple[list[
             raise ValueError("its bytes do not fit its checksum")
         if _is_left_out(fetched, batch):
             return [], True
-        iter(batch)  # unpacks it, and may be called once
-    if batch.next_offset - getattr(batch, "base_offset", batch.next_offset) <= most and not is_begun:
-        records, is_done = list(_rest_of(batch)), True
+    if not is_begun and batch.next_offset - getattr(batch, "base_offset", batch.next_offset) <= most:
+        records, is_done = list(batch), True
     else:
-        records = list(islice(_rest_of(batch), most))
+        # A batch may be asked for its iterator once: that is when it is unpacked.
+        rest = iter((batch if is_begun else iter(batch)).__next__, None)
+        records = list(islice(rest, most))
         is_done = len(records) < most
     if is_begun or decompression.METER.unpacked_bytes - unpacked_before > RECORD_MAX_BYTES:
         _refuse_large(records)
     return records, is_done
-
-
-def _rest_of(batch: Any) -> Iterator[Record]:
-    return iter(batch.__next__, None)
 
 
 def _refuse_large(records: list[Record]) -> None:

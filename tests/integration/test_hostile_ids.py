@@ -37,11 +37,11 @@ ALLOWED = [
 REFUSED = ["a\r\nINJECTED: 1", "a\x00b", "\x1b[2Jwiped", "\x1b]0;title\x07", "a\x7f", "k" * 10_000]
 
 
-def event(short: str, account: str, data: dict[str, Any]) -> bytes:
+def event(short: str, account: str, data: dict[str, Any], number: str = "") -> bytes:
     """Write an event of now without any check."""
     now = time.time_ns() // 1_000_000
     whole = json.loads(encode_input("login", {"user": "u"}, event_id="x", source="s", account="a", time_ms=now))
-    changed = {"id": f"{short} {account}", "type": f"io.vitals.{short}.v1", "subject": account, "data": data}
+    changed = {"id": f"{short} {number} {account}", "type": f"io.vitals.{short}.v1", "subject": account, "data": data}
     return json.dumps({**whole, **changed}, ensure_ascii=False).encode()
 
 
@@ -52,8 +52,10 @@ def hostile_records() -> dict[str, list[tuple[Any, ...]]]:
         key = text.encode()
         headers = [(text[:50], text[:50].encode())]
         named = {"name": text, "owner": text, "tier": "high_touch", "mrr_minor": 100, "currency": "EUR"}
-        override = {"override_band": "endangered", "override_reason": text}
-        updates["accounts"].append((key, event("account_updated", text, {**named, **override}), headers))
+        for band in ("healthy", "endangered"):
+            override = {"override_band": band, "override_reason": text, "override_until": "2099-01-01T00:00:00Z"}
+            value = event("account_updated", text, {**named, **override}, band)
+            updates["accounts"].append((key, value, headers))
         updates["product-usage"].append((key, event("login", text, {"user": text, "role": text[:64]}), headers))
         updates["product-usage"].append((key, b"not JSON " + key, headers))
         updates["tickets"].append((key, event("ticket_opened", text, {"ticket": text, "tags": [text[:64]]}), headers))
@@ -134,7 +136,7 @@ def expect_harmless_headers(deployment: Deployment) -> list[str]:
             places.append(f"{told.topic}/{told.partition}/{told.offset}")
             for name, value in letter.headers[1:]:  # the first is the publisher's own
                 expect_harmless(name, name.encode() + b" " + value)
-    assert len(places) == 4 * len(REFUSED) + len(ALLOWED) + len(REFUSED)
+    assert len(places) == 5 * len(REFUSED) + len(ALLOWED) + len(REFUSED)
     return places
 
 
