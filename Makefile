@@ -33,7 +33,7 @@ demo: install ## run everything together: broker, worker, a simulated stream, a 
 test: install ## run every test (ARGS="-k name" narrows)
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: install ## the laws of the core on 100,000 new cases, an hour or more (ARGS="FIRST_SEED ROUNDS")
+soak: install ## the laws of the core and the fuzz of the decoder on 100,000 new cases each, an hour or more (ARGS="FIRST_SEED ROUNDS")
 	@$(BIN)/python -m tests.scoring.soak $(ARGS)
 
 check: install ## format, lint, types, layers: all that CI checks besides the tests

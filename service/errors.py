@@ -5,6 +5,7 @@
     ├── DependencyError            the operator: a broker, a disk, a download that does not answer
     ├── InputError                 the caller: a file or a line of a file
     ├── RecordRejected             the publisher: one record that goes to the dead letters
+    ├── BatchError                 the operator: records in a topic that no client can read
     └── StateError                 us or the operator: stored state that cannot be read
 
 Only errors live here; nothing in this module may import anything of the project.
@@ -31,6 +32,10 @@ class DependencyError(VitalsError):
 
 class InputError(VitalsError):
     """A file, or a line of a file, that cannot be read as asked."""
+
+
+class BatchError(VitalsError):
+    """A stored batch of records that cannot be read; nothing is skipped, the worker stops."""
 
 
 class StateError(VitalsError):

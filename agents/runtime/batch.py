@@ -22,7 +22,7 @@ __all__ = ["BatchSchema", "Record", "RecordBatch"]
 class RecordBatch:
     """Consecutive records of one partition, in offset order, never empty."""
 
-    __slots__ = ("applied", "first_offset", "last_offset", "records", "state", "tp")
+    __slots__ = ("applied", "first_offset", "last_offset", "next_offset", "records", "state", "tp")
 
     def __init__(self, tp: TP, records: Sequence[Record], state: Partition) -> None:
         self.state = state
@@ -30,6 +30,7 @@ class RecordBatch:
         self.records = records
         self.first_offset: int = records[0].offset
         self.last_offset: int = records[-1].offset
+        self.next_offset = self.last_offset + 1  # to commit; further when what follows is no record
         self.applied = False
 
     def __len__(self) -> int:

@@ -24,13 +24,15 @@ from agents.runtime.batch import Record, RecordBatch
 from agents.runtime.commit import Committer
 from agents.runtime.fetching import BatchConsumerThread
 from agents.runtime.producer import DurableProducer
-from service.errors import StateError
+from service.errors import BatchError, StateError
 
 ReadingState = Literal["applying", "unread", "read"]
 
 FETCH_TIMEOUT_SECONDS = 1.0
 # While a partition is held back, look often whether it was released.
 HELD_FETCH_TIMEOUT_SECONDS = 0.05
+# What was delivered before a batch that cannot be read may take this long to be applied.
+LAST_APPLIED_SECONDS = 30.0
 
 
 class BatchConsumer(driver.Consumer):
@@ -41,6 +43,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._delivered: dict[TP, deque[RecordBatch]] = {}
+        self._passed: dict[TP, int] = {}  # where to go on when nothing is delivered and not committed
         self._held: set[TP] = set()
         self._no_fetch = asyncio.Event()
         self._no_fetch.set()
@@ -60,36 +63,52 @@ class BatchConsumer(driver.Consumer):
                 raise
 
     async def _drain_once(self) -> None:
-        records, active = await self._wait_next_records(FETCH_TIMEOUT_SECONDS)
+        try:
+            records, active = await self._wait_next_records(FETCH_TIMEOUT_SECONDS)
+        except BatchError:
+            await self._commit_delivered()
+            raise
         generation = self.app.consumer_generation_id
         if not records or self.should_stop:
             await asyncio.sleep(0)
             return
-        for tp, chunk in interleave(records, self.app.batch_max_records):
+        for tp, chunk, is_last in interleave(records, self.app.batch_max_records):
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return  # a rebalance began: every partition will be read again from its committed offset
             if active is None or tp not in active:
                 continue
             if tp.topic in self.app.tables.changelog_topics:
-                self.app.tables.recovery.apply_records(tp, chunk)
+                if chunk:
+                    self.app.tables.recovery.apply_records(tp, chunk)
                 await asyncio.sleep(0)
-            else:
-                await self._deliver(tp, chunk, generation)
+                continue
+            next_offset = records[tp].next_offset if is_last else chunk[-1].offset + 1
+            await self._deliver(tp, chunk, next_offset, generation)
 
-    async def _deliver(self, tp: TP, chunk: list[Record], generation: int) -> None:
+    async def _commit_delivered(self) -> None:
+        """Commit all that was read, so that nobody who sets the offset behind a bad batch leaves out more than it."""
+        for _ in range(round(LAST_APPLIED_SECONDS / HELD_FETCH_TIMEOUT_SECONDS)):
+            if all(batch.applied for queue in self._delivered.values() for batch in queue):
+                break
+            await asyncio.sleep(HELD_FETCH_TIMEOUT_SECONDS)
+        await self.flush_and_commit(is_last=True)
+
+    async def _deliver(self, tp: TP, chunk: list[Record], next_offset: int, generation: int) -> None:
         position = self._read_offset[tp]
-        if position is not None and chunk[0].offset < position:
+        if chunk and position is not None and chunk[0].offset < position:
             chunk = [record for record in chunk if record.offset >= position]
-            if not chunk:
-                return
-        elif position is not None and chunk[0].offset > position:
-            # Markers of transactions leave gaps too, so a gap alone says nothing.
+        if not chunk:
+            self._pass(tp, next_offset)
+            return
+        if position is not None and chunk[0].offset > position:
+            # Compaction leaves gaps too, so a gap alone says nothing.
             for start in (await self.earliest_offsets(tp)).values():
                 self.refuse_deleted(tp, start)
         state = self.app.state_table.partition(tp.partition)
         if state is None:
             raise StateError(f"{tp.topic}/{tp.partition} delivers records, but its state is not recovered")
         batch = RecordBatch(tp, chunk, state)
+        batch.next_offset = next_offset
         last = chunk[-1]
         message = ConsumerMessage(
             tp.topic,
@@ -107,8 +126,19 @@ class BatchConsumer(driver.Consumer):
             generation_id=generation,
         )
         self._delivered.setdefault(tp, deque()).append(batch)
-        self._read_offset[tp] = batch.last_offset + 1
+        self._read_offset[tp] = next_offset
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+    def _pass(self, tp: TP, next_offset: int) -> None:
+        """Go on behind what is no record: markers, aborted transactions and what compaction removed."""
+        if next_offset <= (self._read_offset[tp] or 0):
+            return
+        self._read_offset[tp] = next_offset
+        delivered = self._delivered.get(tp)
+        if delivered:
+            delivered[-1].next_offset = next_offset
+        else:
+            self._passed[tp] = next_offset
 
     async def _wait_next_records(  # Faust's signature
         self,
@@ -186,10 +216,10 @@ class BatchConsumer(driver.Consumer):
 
     def take_offsets(self) -> dict[TP, int]:
         """Remove the acked head of every queue; return the offset after each."""
-        offsets: dict[TP, int] = {}
+        offsets, self._passed = self._passed, {}
         for tp, queue in self._delivered.items():
             while queue and queue[0].applied:
-                offsets[tp] = queue.popleft().last_offset + 1
+                offsets[tp] = queue.popleft().next_offset
         return offsets
 
     def delivered_count(self) -> int:
@@ -204,6 +234,7 @@ class BatchConsumer(driver.Consumer):
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""
         await super().on_partitions_revoked(revoked)  # suspends the flow and calls wait_empty
         self._delivered.clear()
+        self._passed.clear()
         self._held.clear()
         self.app.state_table.drop_partitions()
 
@@ -215,16 +246,21 @@ class BatchTransport(driver.Transport):
     Producer = DurableProducer
 
 
-def interleave(records: Mapping[Any, list[Record]], chunk_records: int) -> Iterator[tuple[TP, list[Record]]]:
-    """Cut each partition's records into chunks and yield them in turns, so that none waits for a whole other."""
+def interleave(records: Mapping[Any, list[Record]], chunk_records: int) -> Iterator[tuple[TP, list[Record], bool]]:
+    """Cut each partition's records into chunks and yield them in turns, so that none waits for a whole other.
+
+    Beside each chunk stands whether it is the partition's last; a partition without records has one empty chunk.
+    """
     waiting = {
-        ensure_TP(tp): deque(found[start : start + chunk_records] for start in range(0, len(found), chunk_records))
+        ensure_TP(tp): deque(
+            found[start : start + chunk_records] for start in range(0, max(len(found), 1), chunk_records)
+        )
         for tp, found in records.items()
     }
     while waiting:
         for tp in list(waiting):
-            chunks = waiting[tp]
-            if chunks:
-                yield tp, chunks.popleft()
-            if not chunks:
+            chunk = waiting[tp].popleft()
+            is_last = not waiting[tp]
+            if is_last:
                 del waiting[tp]
+            yield tp, chunk, is_last

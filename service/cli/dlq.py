@@ -166,7 +166,8 @@ def redrive_letters(
         options = RedriveOptions(filters, dry_run=dry_run, progress=progress, waiting=_tell_waiting)
         summary = asyncio.run(redrive(bootstrap, names, options, lambda: time.time_ns() // 1_000_000))
     if as_json:
-        print(json.dumps({"dry_run": dry_run, **dataclasses.asdict(summary), "left": summary.left}))
+        told = {**dataclasses.asdict(summary), "refused_again": dict(summary.refused_again)}  # asdict spoils a Counter
+        print(json.dumps({"dry_run": dry_run, **told, "left": summary.left}))
     else:
         _show_summary(summary, dry_run=dry_run)
     if summary.left:

@@ -333,7 +333,7 @@ def committed_before_applied() -> None:
         offsets: dict[Any, int] = {}
         for tp, queue in self._delivered.items():
             while queue:
-                offsets[tp] = queue.popleft().last_offset + 1
+                offsets[tp] = queue.popleft().next_offset
         return offsets
 
     patch(BatchConsumer, "take_offsets", take_offsets)

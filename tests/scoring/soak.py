@@ -1,4 +1,7 @@
-"""`make soak`: the laws on 100,000 new cases, in rounds with a seed each, and the oracle on all real logins."""
+"""`make soak`: the laws on 100,000 new cases, in rounds with a seed each, and the oracle on all real logins.
+
+The fuzz of the decoder tries as many cases of its own in each round.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from rich.progress import track
 from tests.scoring.budget import CASES, PROFILE_VARIABLE
 
 SOAK_CASES = 100_000
-LAWS = ("tests/scoring/test_laws.py",)
+LAWS = ("tests/scoring/test_laws.py", "tests/service/test_schema_fuzz.py")
 REAL = ("tests/replay/test_oracle.py",)
 
 

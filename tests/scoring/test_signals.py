@@ -210,6 +210,20 @@ def test_purchases_by_count_value_and_habit() -> None:
     assert read("purchase_value_trend", after(*bought, day=1000)) == 0.0
 
 
+def test_amounts_of_another_currency_are_never_added() -> None:
+    """Purchases in yen or in a currency that nobody knows leave the value in the account's own as it is."""
+    clock = Clock()
+    bought = [
+        clock.payment(T0 + 30 * month * DAY, "purchase", amount_minor=10_00, currency="EUR") for month in range(4)
+    ]
+    other = [
+        clock.payment(T0 + 90 * DAY, "purchase", amount_minor=2**53 - 1, currency=currency)
+        for currency in ("JPY", "XXX")
+    ]
+    assert read("purchase_value_trend", after(*bought, *other, day=179)) == 1 / 3
+    assert read("purchases", after(*bought, *other, day=179)) == read("purchases", after(*bought, day=179)) + 2  # type: ignore[operator]  # not None
+
+
 def test_overdue_days_follow_the_longest_open_invoice() -> None:
     """Days count from the due date, or from the event when that is earlier; payment ends them."""
     clock = Clock()
