@@ -201,12 +201,13 @@ class Partition:
                     f"this version reads format {FORMAT}; run the version that wrote it, or a newer one"
                 )
             else:
+                if value[EPOCH] < self.marker_epoch:
+                    stale.add(key)  # a zombie's: the owner since then has read the events again that made it
+                    continue
                 known = data.get(key)
                 if known is None or value[REVISION] >= known[REVISION]:
                     data[key] = value
-                if value[EPOCH] < self.marker_epoch:
-                    stale.add(key)
-                elif stale:
+                if stale:
                     stale.discard(key)
 
     def _apply_marker(self, value: bytes) -> None:

@@ -121,9 +121,9 @@ def _counted(state: dict[str, Any]) -> int:
 
 
 def _written_last(_: Expected, observed: Observed) -> Iterator[Difference]:
-    newest = observed.stored(by_revision=True)
-    for account, last in observed.stored(by_revision=False).items():
-        if last[REVISION] < newest[account][REVISION]:
+    newest = observed.stored(as_recovered=True)
+    for account, last in observed.stored(as_recovered=False).items():
+        if account in newest and last[REVISION] != newest[account][REVISION]:
             known, kept = (int.from_bytes(value[REVISION], "big") for value in (newest[account], last))
             yield Difference("older state last", account, f"revision {known}", f"revision {kept}")
 

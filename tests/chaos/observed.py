@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from agents.runtime.table import HEADER, MARKER_KEY, REVISION
+from agents.runtime.table import EPOCH, EPOCH_BYTES, HEADER, MARKER_KEY, REVISION
 from service.adapters.topic_admin import committed_offsets, end_offsets
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 from tests.integration.kafka_tools import read_topic
@@ -25,17 +26,26 @@ class Observed:
         """Return the offset of each account's last copy in the re-keyed topic."""
         return {record.key.decode(): record.offset for record in self.records[self.topics.rekeyed]}
 
-    def stored(self, *, by_revision: bool) -> dict[str, bytes]:
-        """Compact the changelog: the highest revision of a key, as recovery does, or its last record, as brokers do."""
+    def stored(self, *, as_recovered: bool) -> dict[str, bytes]:
+        """Compact the changelog: as recovery does, or to the last record of a key, as brokers do.
+
+        Recovery takes the highest epoch and revision, and nothing of an epoch below that of a marker before it.
+        """
         found: dict[str, bytes] = {}
+        epochs: dict[int, bytes] = {}
         for record in self.records[self.topics.changelog]:
+            epoch = epochs.get(record.partition, b"")
             if record.key == MARKER_KEY:
+                told = json.loads(record.value[HEADER.size :])
+                epochs[record.partition] = max(epoch, int(told["epoch"]).to_bytes(EPOCH_BYTES, "big"))
                 continue
             account = record.key.decode()
             known = found.get(account)
             if record.value is None:
                 found.pop(account, None)
-            elif not by_revision or known is None or record.value[REVISION] >= known[REVISION]:
+            elif as_recovered and record.value[EPOCH] < epoch:
+                continue
+            elif not as_recovered or known is None or record.value[REVISION] >= known[REVISION]:
                 found[account] = record.value
         return found
 
@@ -52,7 +62,7 @@ class Observed:
 
     def payloads(self) -> dict[str, bytes]:
         """Return every account's stored state without the table's header."""
-        return {account: value[HEADER.size :] for account, value in self.stored(by_revision=True).items()}
+        return {account: value[HEADER.size :] for account, value in self.stored(as_recovered=True).items()}
 
 
 def observe(bootstrap: str, topics: TopicNames, group: str) -> Observed:

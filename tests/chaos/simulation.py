@@ -140,10 +140,10 @@ class World:
 
     async def _commit_offsets(self, offsets: dict[TP, int]) -> bool:
         fails = await self._step()
-        if self.is_zombie:
-            raise DependencyError("the group has gone on without this member")
         if fails and self.rng.random() < 0.5:
             await self._end()
+        if self.is_zombie:
+            raise DependencyError("the group has gone on without this member")
         self.broker.committed.update(offsets)
         if fails:
             await self._end()
