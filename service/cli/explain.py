@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +24,7 @@ from service.cli.input_options import (
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
 from service.cli.terminal import alert_words, printable, reading_progress
-from service.cli.watch import STYLES
+from service.cli.watch import STYLES, json_line
 from service.errors import InputError
 from service.settings import load_settings
 
@@ -86,7 +85,7 @@ def register(cli: typer.Typer) -> None:
             files = input_files(log or [], kind, columns, constants, strict=strict)
             found = _from_files(account, files, ReplayOptions(until_ms(until), lateness_ms(lateness)), model)
         if as_json:
-            sys.stdout.buffer.write(orjson.dumps(found.as_json(), option=orjson.OPT_APPEND_NEWLINE))
+            print(json_line(found.as_json()))
         else:
             show(found)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from service.cli.input_options import (
@@ -21,6 +19,7 @@ from service.cli.input_options import (
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
 from service.cli.terminal import print_table, printable, reading_progress
+from service.cli.watch import json_line
 
 if TYPE_CHECKING:
     from service.model_diff import ModelDiff
@@ -70,7 +69,7 @@ def register(group: typer.Typer) -> None:
         with reading_progress("comparing", opened) as progress:
             found = compare_models(opened, decoder, models, options, refuse=name_refused, progress=progress)
         if as_json:
-            sys.stdout.buffer.write(orjson.dumps(found.as_json(), option=orjson.OPT_APPEND_NEWLINE))
+            print(json_line(found.as_json()))
         else:
             _show(found)
 

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from itertools import chain
 from typing import Annotated
 
-import orjson
 import typer
 
 from service.cli.input_options import (
@@ -24,6 +23,7 @@ from service.cli.input_options import (
     wall_clock_decoder,
 )
 from service.cli.terminal import print_table, reading_progress
+from service.cli.watch import json_line
 from service.input_files import InputFile, RefusedLine
 from service.settings import load_settings
 
@@ -100,7 +100,7 @@ def run_publish(files: list[InputFile], *, as_json: bool) -> int:
     if as_json:
         per_second = round(summary.events_per_second)
         result = {**asdict(summary), "refused": counts, "events_per_second": per_second}
-        sys.stdout.buffer.write(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE))
+        print(json_line(result))
     else:
         print_table(
             "interrupted; published so far" if summary.interrupted else "published",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
 from service.cli.input_options import (
@@ -22,6 +20,7 @@ from service.cli.input_options import (
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
 from service.cli.terminal import print_table, reading_progress
+from service.cli.watch import json_line
 from service.input_files import InputFile
 from service.settings import load_settings
 
@@ -95,7 +94,7 @@ def run_replay(
             "seconds": round(seconds, 3),
             "events_per_second": round(summary.events / seconds),
         }
-        sys.stdout.buffer.write(orjson.dumps(result, option=orjson.OPT_APPEND_NEWLINE))
+        print(json_line(result))
         return
     _print_summary(summary, seconds)
 

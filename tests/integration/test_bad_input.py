@@ -26,7 +26,7 @@ from service.settings import Settings
 from tests.integration.kafka_tools import produce, read_topic, start_worker
 from tests.integration.test_worker import Deployment, home_of, login
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 Vitals = Callable[..., "CompletedProcess[str]"]
 Records = Sequence[tuple[bytes, bytes]]
 
