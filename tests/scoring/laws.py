@@ -32,14 +32,14 @@ AGGREGATES = (
 )
 
 
-def _fields(class_: type) -> list[str]:
+def fields_of(class_: type) -> list[str]:
     """List the fields of a class with slots, compiled or not."""
     return [name for name, member in vars(class_).items() if isdatadescriptor(member) and not name.startswith("_")]
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, More):
-        return {name: _plain(getattr(value, name)) for name in _fields(More)}
+        return {name: _plain(getattr(value, name)) for name in fields_of(More)}
     if hasattr(value, "days") and hasattr(value, "first_day"):
         return value.first_day, dict(value.days)
     return dict(value) if hasattr(value, "items") else value
@@ -47,7 +47,7 @@ def _plain(value: Any) -> Any:
 
 def snapshot(state: AccountState) -> dict[str, Any]:
     """Take every stored field of the state, in a form that compares by value."""
-    return {name: _plain(getattr(state, name)) for name in _fields(AccountState) if name not in CACHE}
+    return {name: _plain(getattr(state, name)) for name in fields_of(AccountState) if name not in CACHE}
 
 
 def aggregates(state: AccountState) -> dict[str, Any]:
