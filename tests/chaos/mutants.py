@@ -176,9 +176,10 @@ def kept_after_revoke() -> None:
     kept: dict[int, Partition] = {}
 
     def end_recovery(self: PartitionedTable) -> None:
-        for number in self.recovering.keys() & kept.keys():
-            self.recovering[number] = kept[number]
         end(self)
+        for number, partition in self.owned.items():
+            if number in kept:
+                partition.data, partition.live = kept[number].data, kept[number].live
         kept.update(self.owned)
 
     patch(PartitionedTable, "end_recovery", end_recovery)

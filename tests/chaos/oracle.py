@@ -33,7 +33,6 @@ from service.settings import Clock
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames
 from tests.chaos.logs import EXPECT_HEADER, LIVE_NOON_MS, home_of
 from tests.oracle import Oracle
-from tests.scoring.laws import fields_of
 
 Origin = tuple[str, int, int]
 """Where a record stands: topic, partition, offset."""
@@ -41,7 +40,7 @@ Origin = tuple[str, int, int]
 USER_BYTES = 6
 NO_COPY = 1 << 40  # an offset for copies that should be there and are not
 # Never stored, or grown by how the work was cut into flushes and not by what happened.
-NOT_COMPARED = {"dues", "key_features", "model", "outputs", "plan", "truths", "rest", "revision", "recent_began_ms"}
+NOT_COMPARED = {"dues", "key_features", "model", "outputs", "plan", "rest", "truths", "revision", "recent_began_ms"}
 SCORE_FIELDS = (
     "seq",
     "score",
@@ -223,7 +222,7 @@ def _numbered(strays: Iterable[Applied]) -> list[Applied]:
 
 def plain_state(state: AccountState) -> dict[str, Any]:
     """Write a state as plain values that do not depend on the order of what counts as a set."""
-    found = {name: plain(getattr(state, name)) for name in fields_of(AccountState) if name not in NOT_COMPARED}
+    found = {name: plain(getattr(state, name)) for name in names_of(AccountState) if name not in NOT_COMPARED}
     found["recent_ids"] = _pieces(state.recent_old + state.recent_new, HASH_BYTES)
     found["users"] = _pieces(state.users, USER_BYTES)
     del found["recent_old"], found["recent_new"]
@@ -234,6 +233,12 @@ def _pieces(whole: bytes, size: int) -> list[str]:
     return sorted(whole[start : start + size].hex() for start in range(0, len(whole), size))
 
 
+def names_of(kind: type) -> tuple[str, ...]:
+    """Name the attributes of a class of the core, plain or compiled."""
+    found: tuple[str, ...] = getattr(kind, "__slots__", ()) or getattr(kind, "__mypyc_attrs__", ())
+    return found
+
+
 def plain(value: Any) -> Any:
     """Turn a value of the core into one that JSON and a person can read."""
     if isinstance(value, str | int | float | None):
@@ -242,9 +247,10 @@ def plain(value: Any) -> Any:
         return value.hex()
     if hasattr(value, "items"):
         return {str(key): plain(inner) for key, inner in sorted(value.items(), key=lambda item: str(item[0]))}
-    if isinstance(value, Iterable):
-        return [plain(inner) for inner in value]
-    return {name: plain(getattr(value, name)) for name in fields_of(type(value))}
+    slots = names_of(type(value))
+    if slots and not isinstance(value, tuple):
+        return {name: plain(getattr(value, name)) for name in slots}
+    return [plain(inner) for inner in value]
 
 
 def plain_score(message: bytes) -> dict[str, Any]:

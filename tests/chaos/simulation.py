@@ -13,7 +13,6 @@ import contextlib
 from collections import deque
 from collections.abc import Coroutine
 from random import Random
-from types import SimpleNamespace
 from typing import Any, cast
 
 from aiokafka.structs import ConsumerRecord
@@ -36,6 +35,7 @@ from tests.chaos.observed import Observed
 
 CHUNK_RECORDS_MAX = 12
 BATCH_RECORDS_MAX = 20
+ZOMBIE_TURNS = 2_000
 
 
 class ListBroker:
@@ -91,12 +91,14 @@ class World:
         self.awake = asyncio.Event()
         self.awake.set()
         self.is_zombie = False
+        self.failures: list[str] = []
         self.steps = 0
         self._fails_at = fails_at
         self.scorer = Scorer(model, broker.topics, "wall", lambda: LIVE_NOON_MS)
         self.owned: dict[int, Partition] = {}
         self.committer = Committer(cast("Any", self), broker.topics.changelog, lambda: cast("Any", self))
         self._delivered: dict[TP, deque[RecordBatch]] = {}
+        self._passed: dict[TP, int] = {}
         self._read: dict[TP, int] = {}
         self._orders: dict[TP, asyncio.Lock] = {}
         self.inputs = [*broker.topics.inputs, broker.topics.rekeyed]
@@ -185,6 +187,7 @@ class World:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
+            self.failures.append(repr(task.exception()))
             self.ended.set()  # an error stops the worker
 
     async def _read_all(self) -> None:
@@ -220,7 +223,7 @@ class World:
                 self.ended.set()
 
     def _take_offsets(self) -> dict[TP, int]:
-        return BatchConsumer.take_offsets(cast("Any", SimpleNamespace(_delivered=self._delivered)))
+        return BatchConsumer.take_offsets(cast("Any", self))
 
     def _is_done(self) -> bool:
         inputs = [tp for tp in self.broker.records if tp.topic in self.inputs]
@@ -230,12 +233,15 @@ class World:
         )
 
     async def wake(self) -> None:
-        """Go on as a zombie until its commit is refused."""
+        """Go on as a zombie until its commit is refused, or until there is nothing that it would commit."""
         self.is_zombie = True
         self._fails_at = 0
         self.ended.clear()
         self.awake.set()
-        await self.ended.wait()
+        for _ in range(ZOMBIE_TURNS):
+            if self.ended.is_set():
+                return
+            await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """End every task."""
@@ -262,7 +268,7 @@ async def simulate(broker: ListBroker, model: Model, rng: Random, lives: int, zo
             await sleeping.stop()
             sleeping = None
         await world.ended.wait()
-        history.append(f"life {life} ended at step {world.steps}")
+        history.append(f"life {life} ended at step {world.steps} {world.failures}")
         life += 1
         if life < lives and rng.random() < zombies:
             sleeping = world
@@ -272,5 +278,5 @@ async def simulate(broker: ListBroker, model: Model, rng: Random, lives: int, zo
     last.begin()
     await last.ended.wait()
     await last.stop()
-    history.append(f"the last life ended at step {last.steps}")
+    history.append(f"the last life ended at step {last.steps} {last.failures}")
     return history
