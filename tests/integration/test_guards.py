@@ -15,7 +15,7 @@ from service.settings import Settings
 from service.topic_catalogue import TopicKind, TopicNames
 from tests.chaos.admin import add_partitions, delete_topics, rewind_group
 from tests.chaos.logs import LOGIN, event
-from tests.integration.kafka_tools import TestedProcess, lag_records, produce, wait_caught_up
+from tests.integration.kafka_tools import TestedProcess, lag_records, produce, read_topic, wait_caught_up
 
 READY = "Worker ready"
 END_SECONDS = 60.0
@@ -216,3 +216,38 @@ def test_a_partition_count_that_is_raised_ends_the_worker(guarded: Guarded) -> N
     said = worker.output()
     assert f"9 partitions: {topic}" in said
     assert "start over with a new VITALS_TOPIC_PREFIX and" in said
+
+
+def publish_rubbish(guarded: Guarded, count: int) -> None:
+    """Publish records that cannot be scored to one partition."""
+    produce(guarded.bootstrap, guarded.names.input("usage"), [(b"acme", b"rubbish", (), 3)] * count)
+
+
+def set_aside(guarded: Guarded) -> int:
+    """Count the dead letters."""
+    return len(read_topic(guarded.bootstrap, guarded.names.dead_letters("usage")))
+
+
+def test_a_topic_is_not_drained_into_the_dead_letters(guarded: Guarded) -> None:
+    """The worker stops at the record that is one too many, at each start again, until a person lets them pass."""
+    worker = guarded.ready()
+    publish_rubbish(guarded, 60)
+    guarded.wait(worker)
+    publish_rubbish(guarded, 39)
+    guarded.wait(worker)
+    assert worker.terminate(END_SECONDS) == 0
+    assert set_aside(guarded) == 99
+
+    publish_rubbish(guarded, 400)
+    place = f"{guarded.names.input('usage')}/3"
+    for _ in range(2):
+        worker = guarded.start()
+        assert worker.process.wait(END_SECONDS) == 1
+        assert f"worker stops: {place}: 100 records in a row up to offset 99 cannot be scored" in worker.output()
+        assert set_aside(guarded) == 99
+        assert guarded.lag() == 400
+
+    worker = guarded.ready("none", VITALS_DEAD_LETTER_RATIO_MAX="1", VITALS_DEAD_LETTER_RUN_MAX="0")
+    guarded.wait(worker)
+    assert worker.terminate(END_SECONDS) == 0
+    assert set_aside(guarded) == 499
