@@ -1,4 +1,4 @@
-"""The short form of `make starts`: ten starts and stops on a busy machine while topics are being made."""
+"""The short form of `make starts`: eight starts and stops on a busy machine while topics are being made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from service.adapters.embedded_kafka import EmbeddedKafka
 from tests.chaos.starts import busy_machine, rounds, topics_being_made
 
-ROUNDS = 10
+ROUNDS = 8
 
 
 @pytest.mark.kafka
