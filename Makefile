@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench quality chaos chaos-mutants lock clean soak
+.PHONY: help install compile demo test check fmt bench quality chaos chaos-mutants starts lock clean soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ chaos: install ## break workers, brokers and links for up to an hour, and compar
 
 chaos-mutants: install ## run every seeded bug of the runtime against the scenario that must notice it
 	@$(BIN)/python -m tests.chaos --mutants $(ARGS)
+
+starts: install ## start and stop 200 workers on a busy machine while topics are being made (ARGS=COUNT)
+	@$(BIN)/python -m tests.chaos.starts $(ARGS)
 
 lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashes and without addresses
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
+from agents.breaker import Breaker
 from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.model_reload import ModelReload
@@ -16,7 +18,7 @@ from agents.runtime.producer import OutRecord, send_records
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer, wall_clock_ms
 from service.adapters.topic_admin import describe_partitions, ensure_topics
-from service.errors import ConfigError
+from service.errors import ConfigError, TopicError
 from service.ingest import Decoder
 from service.scoring.model import Model
 from service.settings import Settings
@@ -33,6 +35,19 @@ class Deps:
     now_ms: Callable[[], int] = wall_clock_ms
     fault_point: FaultPoint = no_fault
     reload_asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def check_topics_again(bootstrap: str, topics: TopicNames, partitions: int) -> None:
+    """Raise an error when a topic of a running worker is gone or has another partition count."""
+    counts = await describe_partitions(bootstrap, [spec.name for spec in topic_specs(topics)])
+    gone = sorted(name for name, count in counts.items() if not count)
+    if gone:
+        raise TopicError(
+            f"{', '.join(gone)}: deleted while the worker ran; what to do before the next start is in "
+            'docs/failure-modes.md under "Topic deleted"'
+        )
+    if common_partitions(counts) != partitions:
+        raise ConfigError(f"the topics had {partitions} partitions at the start; start over, see docs/failure-modes.md")
 
 
 async def check_topics(bootstrap: str, topics: TopicNames) -> int:
@@ -77,6 +92,7 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
             batch_max_records=settings.batch_max_records,
             session_timeout_seconds=settings.session_timeout_seconds,
             fault_point=deps.fault_point,
+            check_topics=partial(check_topics_again, deps.bootstrap, topics, deps.partitions),
         ),
         scorer,
     )
@@ -90,6 +106,7 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
         scorer=scorer,
         topics=topics,
         decoder=decoder,
+        breaker=Breaker(settings.dead_letter_ratio_max, settings.dead_letter_run_max),
         partitions=deps.partitions,
         send=send,
         inputs=inputs,

@@ -16,6 +16,7 @@ from typing import Any
 
 from aiokafka.partitioner import murmur2
 
+from agents.breaker import Breaker
 from agents.dead_letters import KIND_HEADER, dead_letter, rekeyed
 from agents.inputs import Inputs
 from agents.merge import Entry, EventMerger
@@ -47,6 +48,7 @@ class Ingest:
         scorer: Scorer,
         topics: TopicNames,
         decoder: Decoder,
+        breaker: Breaker,
         partitions: int,
         send: SendRecords,
         inputs: Inputs,
@@ -54,6 +56,7 @@ class Ingest:
         self._scorer = scorer
         self._topics = topics
         self._decoder = decoder
+        self._breaker = breaker
         self._partitions = partitions
         self._send = send
         self._inputs = inputs
@@ -72,6 +75,7 @@ class Ingest:
         if task is None or task.partition is not batch.state:
             return  # revoked while the batch was waiting: its next owner reads it again
         aside: list[OutRecord] = []
+        self._breaker.begin(batch)
         events = self._events(source, batch, aside)
         entries: list[Entry] = []
         if self._scorer.clock == "wall":
@@ -102,6 +106,7 @@ class Ingest:
             try:
                 event = decode(kind, key, record.value, record.headers)
             except RecordRejected as rejected:
+                self._breaker.reject(batch, record, rejected)
                 self._scorer.counters.add(f"dead_letter_{rejected.reason}")
                 topic = self._topics.dead_letters(kind)
                 aside.append(dead_letter(batch.tp, record, topic, rejected, self._scorer.now_ms()))

@@ -31,6 +31,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from agents.breaker import Breaker
 from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.runtime.batch import RecordBatch
@@ -150,6 +151,7 @@ class Worker:
             scorer=self.scorer,
             topics=TOPICS,
             decoder=Decoder(self.now_ms),
+            breaker=Breaker(1, 0),
             partitions=PARTITIONS,
             send=send,
             inputs=self.inputs,

@@ -21,6 +21,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.types import TP
 
+from agents.breaker import Breaker
 from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.runtime.app import PRODUCE_BATCH_BYTES
@@ -86,6 +87,7 @@ class _Bench:
             scorer=self.scorer,
             topics=TopicNames(),
             decoder=self.decoder,
+            breaker=Breaker(1, 0),
             partitions=1,
             send=_send_nothing,
             inputs=cast("Inputs", None),  # of the event clock only

@@ -6,6 +6,7 @@
     ├── InputError                 the caller: a file or a line of a file
     ├── RecordRejected             the publisher: one record that goes to the dead letters
     ├── BatchError                 the operator: records in a topic that no client can read
+    ├── TopicError                 the operator, the publisher: a topic that the worker must not go on with
     └── StateError                 us or the operator: stored state that cannot be read
 
 Only errors live here; nothing in this module may import anything of the project.
@@ -40,6 +41,10 @@ class BatchError(VitalsError):
 
 class StateError(VitalsError):
     """Stored state that this version cannot read; nothing is skipped, the worker stops."""
+
+
+class TopicError(VitalsError):
+    """A topic that is gone, made anew or full of records that cannot be scored; the worker stops."""
 
 
 class RecordRejected(VitalsError):  # noqa: N818 - what happened to the record, not to us

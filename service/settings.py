@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     session_timeout_seconds: Annotated[float, Field(ge=6, le=300)] = Field(
         default=10.0, description="silence after which the broker gives a worker's partitions to others"
     )
+    dead_letter_ratio_max: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.05,
+        description="share of the last 1,000 records of a partition that may be dead letters; with more of them the "
+        "worker stops. 1: no limit",
+    )
+    dead_letter_run_max: Annotated[int, Field(ge=0, le=1_000)] = Field(
+        default=100,
+        description="dead letters in a row of a partition at which the worker stops. 0: no limit",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+from faust.types import TP
 from faust.types.transports import TransportT
 from mode.supervisors import CrashingSupervisor
 
@@ -39,6 +40,10 @@ IDLE_SLICE_VALUES = 300
 BatchHandler = Callable[[RecordBatch], Awaitable[None]]
 
 
+async def no_check() -> None:
+    """Find nothing wrong: the topic check of an application that has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
     """What an application chooses."""
@@ -50,6 +55,8 @@ class RuntimeOptions:
     batch_max_records: int
     session_timeout_seconds: float
     fault_point: FaultPoint = no_fault
+    check_topics: Callable[[], Awaitable[None]] = no_check
+    """Asks the brokers for the topics; raises ConfigError or StateError when they are not those of the start."""
 
 
 class RuntimeApp(faust.App):
@@ -59,6 +66,7 @@ class RuntimeApp(faust.App):
         check_versions()
         self.options = options
         self.batch_max_records = options.batch_max_records
+        self._input_topics: list[str] = []
         super().__init__(
             options.app_id,
             broker=[f"kafka://{address}" for address in options.bootstrap.split(",")],
@@ -121,11 +129,16 @@ class RuntimeApp(faust.App):
     def _new_producer_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_producer, self)
 
+    def owned_inputs(self) -> list[TP]:
+        """List the inputs of every owned partition."""
+        return [TP(topic, number) for number in self.state_table.owned for topic in self._input_topics]
+
     def add_batch_agent(self, topic_name: str, name: str, handle: BatchHandler) -> None:
         """Register an agent that passes every batch of a topic to `handle`, one at a time.
 
         An exception of `handle` stops the worker: the batch is not acknowledged and will be read again.
         """
+        self._input_topics.append(topic_name)
         topic = self.topic(
             topic_name,
             schema=BatchSchema(key_serializer="raw", value_serializer="raw"),

@@ -114,6 +114,19 @@ class Committer:
                 if dirty:
                     await self._flush(partition, dirty, ViewBudget())
 
+    @property
+    def is_committing(self) -> bool:
+        """Whether a commit is under way."""
+        return self._lock.locked()
+
+    async def let_go(self) -> None:
+        """Drop every partition, and wait until nothing more is written for one."""
+        dropped = list(self._table.owned.values())
+        self._table.drop_partitions()
+        for partition in dropped:
+            async with partition.lock:
+                pass
+
     def _views_seconds(self, *, is_last: bool) -> float:
         """Say how long this commit may spend on making views."""
         before_seconds, self._began_seconds = self._began_seconds, time.monotonic()
@@ -133,7 +146,7 @@ class Committer:
     async def _flush_slices(self, partition: Partition, keys: list[bytes], progress: int, budget: ViewBudget) -> None:
         """Flush the keys, letting urgent flushes of the partition in between."""
         rest = deque(keys)
-        while rest:
+        while rest or partition.needs_marker():
             async with partition.lock:
                 if self._table.partition(partition.number) is not partition:
                     return

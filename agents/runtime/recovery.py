@@ -21,7 +21,7 @@ from faust.types import TP
 from mode import Service
 
 from agents.runtime.batch import Record
-from service.errors import StateError
+from service.errors import StateError, TopicError
 
 # A changelog whose last offsets hold no record (a compacted or emptied tail) is done when it stood still this often.
 STILL_CHECKS = 2
@@ -188,9 +188,23 @@ class ChunkedRecovery(Recovery):
         starts = {TP(*tp): start or 0 for tp, start in found.items()}
         for tp, start in starts.items():
             consumer.refuse_deleted(tp, start)
+            self._refuse_lost_state(tp, start)
         uncommitted = {tp: start for tp, start in starts.items() if not consumer.read_offset(tp)}
         if uncommitted:
             await self._call(consumer.seek_wait(uncommitted))
+
+    def _refuse_lost_state(self, tp: TP, start: int) -> None:
+        """Raise TopicError when records are committed, but nothing tells of them: the changelog was deleted.
+
+        The marker comes before the first offset, and compaction keeps it.
+        """
+        partition, committed = self.app.state_table.partition(tp.partition), self.app.consumer.read_offset(tp) or 0
+        if partition is not None and partition.marked is None and committed > start:
+            raise TopicError(
+                f"{self.app.options.changelog_topic}/{tp.partition} is empty, but {tp.topic}/{tp.partition} is scored "
+                f"up to offset {committed - 1}: the state was deleted; to score again what the inputs still have, set "
+                f'the offsets of group {self.app.conf.id} to the earliest, see "Topic deleted" in docs/failure-modes.md'
+            )
 
 
 class BatchTableManager(TableManager):

@@ -1,7 +1,8 @@
 """Runs an app until SIGTERM, SIGINT or a crash, and ends within a bounded time whatever hangs.
 
-Exit codes: 0 stopped cleanly (everything applied is committed), 1 crashed or could not stop in time. The process
-manager restarts a worker that exits with 1; nothing is retried in here.
+Exit codes: 0 stopped cleanly (everything applied is committed), 1 crashed, ended by the watchdog or not stopped in
+time, 2 topics that a restart will refuse as well. The process manager restarts a worker that exits with 1; nothing is
+retried in here.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
-import faust
-
-from service.errors import VitalsError
+from agents.runtime.app import RuntimeApp
+from agents.runtime.sight import BrokerView, Lookout
+from agents.runtime.watchdog import STALL_SHARE, Limits, Watchdog
+from service.errors import DependencyError, VitalsError
 
 STOP_SECONDS = 9.0
+# Of which so much may be used to find out what is wrong.
+CAUSE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +30,37 @@ log = logging.getLogger(__name__)
 GC_THRESHOLDS = (50_000, 20, 1_000)
 
 
-async def run_app(build: Callable[[], faust.App], stop_seconds: float = STOP_SECONDS) -> int:
-    """Build, start and supervise the app; return the exit code."""
+async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SECONDS) -> int:
+    """Build, start and supervise the app; return the exit code, with which the process must end at once."""
     gc.set_threshold(*GC_THRESHOLDS)
     stop_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_asked.set)
     app = build()
+    watchdog = Watchdog(Limits(app.options.session_timeout_seconds * STALL_SHARE, stop_seconds))
+
+    def ask_to_stop(*_: object) -> None:
+        watchdog.note_stop()  # here, as the loop may be deaf
+        loop.call_soon_threadsafe(stop_asked.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    watchdog.start()
+    brokers = BrokerView(app)
+    watches = [
+        asyncio.ensure_future(Lookout(app, brokers).tell_forever(watchdog)),
+        asyncio.ensure_future(brokers.look_forever()),
+    ]
     started = asyncio.ensure_future(app.start())
     crashed = asyncio.ensure_future(app._crashed.wait())  # noqa: SLF001 - mode offers no public way to await a crash
     asked = asyncio.ensure_future(stop_asked.wait())
-    ends: set[asyncio.Future[Any]] = {crashed, asked, _failure_of(started)}
+    ends: set[asyncio.Future[Any]] = {crashed, asked, _failure_of(started), *watches}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    failure = _reason(app, started)
-    watchdog = _exit_after(stop_seconds, 1)
+    failure = next((each.exception() for each in watches if each.done()), None) or _reason(app, started)
+    watchdog.note_stop()
+    for task in watches:
+        task.cancel()
+    if failure is not None and not isinstance(failure, VitalsError):
+        failure = await _cause(app) or failure
     if failure is not None:
         log.error("worker stops: %s", failure if isinstance(failure, VitalsError) else repr(failure))
     try:
@@ -55,8 +72,7 @@ async def run_app(build: Callable[[], faust.App], stop_seconds: float = STOP_SEC
     started.cancel()
     crashed.cancel()
     asked.cancel()
-    watchdog.cancel()
-    return 0 if failure is None else 1
+    return 0 if failure is None else getattr(failure, "exit_code", 1)
 
 
 def _failure_of(started: asyncio.Future[None]) -> asyncio.Future[None]:
@@ -71,21 +87,19 @@ def _failure_of(started: asyncio.Future[None]) -> asyncio.Future[None]:
     return failed
 
 
-def _reason(app: faust.App, started: asyncio.Future[None]) -> BaseException | None:
+async def _cause(app: RuntimeApp) -> BaseException | None:
+    """Return what is wrong with the topics, if that is it: a client whose topic is gone fails in many ways."""
+    try:
+        async with asyncio.timeout(CAUSE_SECONDS):
+            await app.options.check_topics()
+    except (DependencyError, TimeoutError):
+        return None
+    except VitalsError as cause:
+        return cause
+    return None
+
+
+def _reason(app: RuntimeApp, started: asyncio.Future[None]) -> BaseException | None:
     if started.done() and not started.cancelled() and started.exception() is not None:
         return started.exception()
     return app.crash_reason
-
-
-def _exit_after(seconds: float, code: int) -> threading.Timer:
-    """End the process hard after a while: a broker that does not answer must not keep it alive."""
-
-    def end() -> None:
-        sys.stderr.write(f"worker did not stop within {seconds:.0f} s; ending it now\n")
-        sys.stderr.flush()
-        os._exit(code)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    return timer

@@ -15,7 +15,8 @@ compaction could keep it. `generation` counts the flushes of the partition. The 
 the partition: its generation is the last one whose outputs were acknowledged (after a crash, exactly the keys of later
 generations may lack their outputs, and they are published again), its number of 8 bytes is the progress of the
 partition's time at the last commit, and its payload, JSON, has its writer's epoch and by topic the input offsets that
-were about to be committed: an input that ends before them was deleted and made anew.
+were about to be committed: an input that ends before them was deleted and made anew. Beside them are the application's
+own notes on each input.
 
 Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
 value is now, may wait: only the last one counts, and making one costs more than storing the state. A key is `outdated`
@@ -110,7 +111,9 @@ class Partition:
         "late",
         "live",
         "lock",
+        "marked",
         "marker_epoch",
+        "notes",
         "number",
         "outdated",
         "progress",
@@ -137,6 +140,8 @@ class Partition:
         ] = {}  # outdated keys that are stored, oldest first: the first generation without view
         self.lock = asyncio.Lock()
         self.input_ends: dict[str, int] = {}  # by topic: the offset after the last record that is in the state
+        self.notes: dict[str, list[int]] = {}  # the application's own, by input topic, kept in the marker
+        self.marked: dict[str, Any] | None = None  # what the marker in the changelog tells; None when there is none
         self.generation = 0
         self.published_generation = 0
         self.progress = 0
@@ -222,6 +227,8 @@ class Partition:
         self.marker_epoch = epoch
         self.published_generation, self.progress = generation, progress
         self.input_ends = told.get("input_ends", {})
+        self.notes = told.get("notes", {})
+        self.marked = self._told()
 
     def finish_recovery(self) -> list[bytes]:
         """Set epoch and generation counter; return the keys whose last outputs, or newest states, may be missing.
@@ -238,6 +245,14 @@ class Partition:
         newest = max((value[GENERATION] for value in self.data.values()), default=NO_GENERATION)
         self.generation = max(int.from_bytes(newest, "big"), self.published_generation)
         return unpublished
+
+    def needs_marker(self) -> bool:
+        """Return whether a marker must be written though no key is dirty, as it does not tell what is true now."""
+        return bool(self.input_ends or self.notes) and self.marked != self._told()
+
+    def _told(self) -> dict[str, Any]:
+        notes = {"notes": {topic: list(told) for topic, told in self.notes.items()}} if self.notes else {}
+        return {"input_ends": dict(self.input_ends), **notes}
 
     # -- flush -------------------------------------------------------------------------------------------
 
@@ -287,7 +302,8 @@ class Partition:
                 self.late.pop(key, None)
             if made:
                 outputs[key] = made
-        told = json.dumps({"epoch": self.epoch, "input_ends": self.input_ends}).encode()
+        self.marked = self._told()
+        told = json.dumps({"epoch": self.epoch, **self.marked}).encode()
         marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + told
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         return records, outputs

@@ -170,6 +170,10 @@ class BatchConsumer(driver.Consumer):
         """Fetch from a held partition again."""
         self._held.discard(tp)
 
+    def is_held(self, tp: TP) -> bool:
+        """Return whether a partition is not fetched from for now."""
+        return tp in self._held
+
     def refuse_deleted(self, tp: TP, start: int) -> None:
         """Raise StateError when a partition begins, at `start`, behind the next record to deliver."""
         position = self.read_offset(tp)
@@ -226,9 +230,19 @@ class BatchConsumer(driver.Consumer):
         """Count the batches handed to agents and not yet committed."""
         return sum(len(queue) for queue in self._delivered.values())
 
+    def first_unapplied(self) -> dict[TP, int]:
+        """Return where the first delivered batch begins that is not applied, for every partition that has one."""
+        first = {tp: next((each for each in queue if not each.applied), None) for tp, queue in self._delivered.items()}
+        return {tp: batch.first_offset for tp, batch in first.items() if batch is not None}
+
     async def wait_empty(self) -> None:
         """Commit what is applied; batches still waiting are read again by the next owner."""
         await self.flush_and_commit(is_last=True)
+
+    async def on_stop(self) -> None:
+        """Commit, then let go of every partition: the producer stops next, so nothing may begin to be written."""
+        await super().on_stop()
+        await self.app.committer.let_go()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""

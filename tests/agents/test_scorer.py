@@ -10,6 +10,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from agents.breaker import Breaker
 from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
@@ -57,6 +58,7 @@ class Bench:
             scorer=self.scorer,
             topics=NAMES,
             decoder=Decoder(lambda: now_ms),
+            breaker=Breaker(0.05, 100),
             partitions=1,
             send=self.send,
             inputs=cast("Inputs", FixedInputs(read=True)),

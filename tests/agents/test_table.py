@@ -343,3 +343,19 @@ def begun(partition: Partition, seconds: float) -> tuple[list[bytes], float, int
     """Begin a commit that has so long for views."""
     keys, progress = partition.begin_commit()
     return keys, seconds, progress
+
+
+def test_the_marker_tells_of_inputs_that_changed_nothing() -> None:
+    """Offsets and notes that no dirty key brings along need a marker of their own, once."""
+    partition: Partition = Partition(0, CountHooks())
+    assert not partition.needs_marker()
+    partition.input_ends["usage"] = 3
+    assert partition.needs_marker()
+    changelog = list[Stored]()
+    flush(partition, changelog)
+    assert not partition.needs_marker()
+    partition.notes["usage"] = [4]
+    assert partition.needs_marker()
+    flush(partition, changelog)
+    again, _ = recover(changelog)
+    assert (again.input_ends, again.notes, again.needs_marker()) == ({"usage": 3}, {"usage": [4]}, False)

@@ -18,6 +18,7 @@ from typing import Any, cast
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from agents.breaker import Breaker
 from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.runtime.batch import RecordBatch
@@ -106,6 +107,7 @@ class World:
             scorer=self.scorer,
             topics=broker.topics,
             decoder=Decoder(lambda: LIVE_NOON_MS),
+            breaker=Breaker(0.05, 100),
             partitions=PARTITIONS,
             send=self._send_aside,
             inputs=cast("Inputs", None),

@@ -28,7 +28,7 @@ def logins(first: int, count: int) -> list[LogRecord]:
 def run(broker: EmbeddedKafka, tmp_path: Path) -> Iterator[Run]:
     """Make a deployment whose only worker has applied five events and was stopped."""
     plan = Plan(workers=1)
-    with running(plan, Place(broker.bootstrap, broker.bootstrap), tmp_path, 1, {}) as made:
+    with running(plan, Place(broker.bootstrap, broker.bootstrap), tmp_path, 1, {"CHAOS_UNWATCHED": "1"}) as made:
         made.begin(logins(0, 5))
         made.catch_up()
         made.fleet.wait_ready()

@@ -1,0 +1,159 @@
+"""What the event loop tells the watchdog, and what it asks the brokers meanwhile.
+
+Twice a second: that it runs, what is delivered and not done, what is to be read. Every few seconds it asks the brokers
+for the topics and for the ends of the inputs. No answer means that nothing can be expected to move; a topic that is
+gone, has another partition count or ends before what was read of it stops the worker, once a second look agrees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, cast
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from agents.runtime.watchdog import Sight, Waiting, Watchdog
+from service.errors import DependencyError, TopicError, VitalsError
+
+if TYPE_CHECKING:
+    from agents.runtime.app import RuntimeApp
+    from agents.runtime.transport import BatchConsumer
+
+BEAT_SECONDS = 0.5
+LOOK_SECONDS = 3.0
+# After so long without an answer the brokers count as away: two looks and the time that one may take.
+ANSWER_SECONDS = 10.0
+# The client gives up a question to the brokers after 40 s by itself; what takes longer is the client's own trouble.
+CLIENT_SECONDS = 60.0
+# One look may hit a broker that has just started and does not know every topic yet.
+LOOKS_THAT_AGREE = 2
+
+
+class BrokerView:
+    """What the brokers said last."""
+
+    def __init__(self, app: RuntimeApp) -> None:
+        self._app = app
+        self._answered_seconds: float | None = None
+        self._fault: tuple[str, int] = ("", 0)
+        self.ends: dict[TP, int] = {}
+        self.client_answers = 0
+
+    def answers(self, now_seconds: float) -> bool:
+        """Return whether the brokers answered a moment ago."""
+        return self._answered_seconds is not None and now_seconds - self._answered_seconds < ANSWER_SECONDS
+
+    async def look_forever(self) -> None:
+        """Look at topics and ends, for ever; raises what two looks in turn found wrong."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                async with asyncio.timeout(CLIENT_SECONDS):
+                    await self._app.options.check_topics()
+                self._answered_seconds = time.monotonic()
+                await self._look_at_ends()
+                self._fault = ("", 0)
+            except (DependencyError, KafkaError, TimeoutError):
+                self._answered_seconds = None  # no broker answers, or a partition has no leader
+            except VitalsError as fault:
+                self._confirm(fault)
+
+    def _confirm(self, fault: VitalsError) -> None:
+        seen, times = self._fault
+        self._fault = (str(fault), times + 1 if seen == str(fault) else 1)
+        if self._fault[1] >= LOOKS_THAT_AGREE:
+            raise fault
+
+    async def _look_at_ends(self) -> None:
+        inputs = self._app.owned_inputs()
+        generation = self._app.consumer_generation_id
+        read = {tp: self._app.consumer.read_offset(tp) or 0 for tp in inputs}  # type: ignore[attr-defined]  # a BatchConsumer
+        self.ends = {tp: end for tp, end in self.ends.items() if tp in read}
+        if not read:
+            return
+        try:
+            async with asyncio.timeout(CLIENT_SECONDS):
+                found = await self._app.consumer.highwaters(*read)
+        except TimeoutError:
+            return  # the watchdog sees that the client answers no more
+        self.client_answers += 1
+        if generation != self._app.consumer_generation_id:
+            return
+        self.ends = {TP(*tp): end for tp, end in found.items()}
+        for tp, end in self.ends.items():
+            if end < read[tp]:
+                raise TopicError(
+                    f"{tp.topic}/{tp.partition} ends before offset {read[tp]}, up to which it was read: it was deleted "
+                    "and made anew, or the brokers lost records; see docs/failure-modes.md"
+                )
+
+
+class Lookout:
+    """Makes the sights of a worker."""
+
+    def __init__(self, app: RuntimeApp, brokers: BrokerView) -> None:
+        self._app = app
+        self._brokers = brokers
+        self._working_seconds = 0.0
+        self._told_seconds = time.monotonic()
+
+    async def tell_forever(self, watchdog: Watchdog) -> None:
+        """Tell the watchdog what is seen, for ever."""
+        while True:
+            watchdog.tell(self.see(time.monotonic()))
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def see(self, now_seconds: float) -> Sight:
+        """Look at everything that must move."""
+        app = self._app
+        since_seconds, self._told_seconds = now_seconds - self._told_seconds, now_seconds
+        if self._is_working() and self._brokers.answers(now_seconds):
+            self._working_seconds += min(since_seconds, 2 * BEAT_SECONDS)  # a pause is no work
+        inputs = app.owned_inputs()
+        consumer = app.consumer
+        read = {tp: consumer.read_offset(tp) or 0 for tp in inputs}  # type: ignore[attr-defined]  # a BatchConsumer
+        recovered = app.tables.recovery.recovered_records  # type: ignore[attr-defined]  # a ChunkedRecovery
+        return Sight(
+            seconds=now_seconds,
+            is_recovering=bool(app.state_table.recovering),
+            working_seconds=self._working_seconds,
+            waiting={**self._delivered(), **self._commit(), **self._unread(read)} if inputs else {},
+            work_done=(sum(read.values()), app.committer.stats.state_records, recovered),
+        )
+
+    def _is_working(self) -> bool:
+        app, consumer = self._app, cast("BatchConsumer", self._app.consumer)
+        return consumer.flow_active and not app.rebalancing and not app.state_table.recovering
+
+    def _delivered(self) -> dict[object, Waiting]:
+        """Find the first batch of each partition that is not done; its inputs wait for one another."""
+        heads: dict[int, list[tuple[TP, int]]] = {}
+        for tp, offset in self._app.consumer.first_unapplied().items():  # type: ignore[attr-defined]  # a BatchConsumer
+            heads.setdefault(tp.partition, []).append((tp, offset))
+        return {
+            ("delivered", number): Waiting(
+                tuple(found),
+                f"{found[0][0].topic}/{number}: the batch from offset {found[0][1]} on is delivered, but not applied",
+            )
+            for number, found in heads.items()
+        }
+
+    def _commit(self) -> dict[object, Waiting]:
+        committer = self._app.committer
+        if not committer.is_committing:
+            return {}
+        stats = committer.stats
+        return {"commit": Waiting((stats.commits, stats.flushes), "a commit is under way and does not go on")}
+
+    def _unread(self, read: dict[TP, int]) -> dict[object, Waiting]:
+        waiting: dict[object, Waiting] = {
+            "client": Waiting(self._brokers.client_answers, "the consumer's client does not answer, but the brokers do")
+        }
+        for tp, end in self._brokers.ends.items():
+            position = read.get(tp, end)
+            if position < end and not self._app.consumer.is_held(tp):  # type: ignore[attr-defined]  # a BatchConsumer
+                told = f"{tp.topic}/{tp.partition} has records from offset {position} to {end - 1}, and none is read"
+                waiting["unread", tp] = Waiting(position, told)
+        return waiting
