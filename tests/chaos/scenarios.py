@@ -38,6 +38,7 @@ ALONE = Plan(workers=1, rate=80, slow_sends_seconds=0.1)
 ENDING = Plan(workers=1, rate=float("inf"), batch_max_records=10, slow_sends_seconds=0.1)
 CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
+BLIND = Plan(rate=150, blind=True)
 
 
 @dataclass(frozen=True)
@@ -311,6 +312,9 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(2_000, 10, 15), SLOW, cut=True),
         Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_500, 10, 10), SLOW, brokers=3),
         Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
+        Scenario("F7b", "zombie of a frozen machine", pause_at_random, Size(200, 5, 1), Size(600, 10, 3), BLIND),
+        Scenario("F7bp", "the same, in a flush", pause_at_points, Size(200, 5, 2), Size(900, 10, 8), BLIND),
+        Scenario("F7bk", "the same, and it dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), BLIND),
         Scenario("F11", "rebalance storm", storm, Size(250, 5, 5), Size(1_500, 10, 30), SLOW),
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
