@@ -1,9 +1,9 @@
 """What the event loop tells the watchdog, and what it asks the brokers meanwhile.
 
 Twice a second: that it runs, what is delivered and not done, what is to be read. Every few seconds it asks the brokers
-for the topics and for the ends of the inputs. No answer means that nothing can be expected to move; a topic that is
-gone, has another partition count or ends before what was read of it, and a partition of the worker's own topics that
-somebody else wrote to, stops the worker, once a second look agrees.
+for the topics and for the ends of partitions. No answer means that nothing can be expected to move. A topic that is
+gone, has another partition count or ends before what was read of it stops the worker, once a second look agrees; a
+record of somebody else in the worker's own topics stops it at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from agents.runtime.table import refuse_foreign
+from agents.runtime.table import ForeignWriteError, refuse_foreign
 from agents.runtime.watchdog import Sight, Waiting, Watchdog
 from service.errors import DependencyError, TopicError, VitalsError
 
@@ -60,6 +60,8 @@ class BrokerView:
                 self._fault = ("", 0)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader
+            except ForeignWriteError:
+                raise
             except VitalsError as fault:
                 self._confirm(fault)
 
@@ -70,7 +72,7 @@ class BrokerView:
             raise fault
 
     async def _look_at_own_ends(self) -> None:
-        """Raise StateError when somebody else wrote to a partition that rests; one that is written to sees it there."""
+        """Raise ForeignWriteError when somebody else wrote to a partition that rests; others see it as they write."""
         owned = self._app.state_table.owned
         resting = {
             TP(topic, number): (partition, partition.generation, end)
@@ -85,7 +87,8 @@ class BrokerView:
         for tp, (partition, generation, own_end) in resting.items():
             still_rests = not partition.lock.locked() and partition.generation == generation
             if owned.get(tp.partition) is partition and still_rests:
-                refuse_foreign(tp.topic, tp.partition, own_end, found[tp])
+                # A leader that is new may not know yet how far it is, so an end before ours says nothing.
+                refuse_foreign(tp.topic, tp.partition, own_end, max(own_end, found[tp]))
 
     async def _look_at_ends(self) -> None:
         inputs = self._app.owned_inputs()

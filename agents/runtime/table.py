@@ -318,7 +318,7 @@ class Partition:
         return records, outputs
 
     def note_written(self, acks: Iterable[Ack]) -> None:
-        """Note where records came to stand; raises StateError when somebody else wrote in between."""
+        """Note where records came to stand; raises ForeignWriteError when somebody else wrote in between."""
         for topic, offset, records in acks:
             if topic in self.own_ends:
                 refuse_foreign(topic, self.number, self.own_ends[topic], offset)
@@ -329,10 +329,14 @@ class Partition:
         self.published_generation = next(iter(self.late.values()), self.generation + 1) - 1
 
 
+class ForeignWriteError(StateError):
+    """Somebody else wrote to a partition of the owner's own topics."""
+
+
 def refuse_foreign(topic: str, number: int, own_end: int, found: int) -> None:
-    """Raise StateError when a partition that only its owner writes does not end where the owner's last record does."""
+    """Raise ForeignWriteError when a partition of the owner alone goes on elsewhere than at its own end."""
     if found != own_end:
-        raise StateError(
+        raise ForeignWriteError(
             f"{topic}/{number} goes on at offset {found}, but what this worker knows of it ends at {own_end}: another "
             "worker wrote there, one that was paused or cut off and does not know yet that it lost the partition, or "
             "one with the same topics and another VITALS_APP_ID; or the brokers lost records. A restart reads "

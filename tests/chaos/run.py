@@ -51,8 +51,8 @@ class Plan:
     batch_max_records: int = 50
     slow_sends_seconds: float = 0.0
     """How long every flush stands still in the middle of its sending."""
-    blind: bool = False
-    """Whether the workers' watchdogs see nothing, as when a whole machine was frozen, its clocks too."""
+    watched: bool = True
+    """Whether the workers have watchdogs; without, a pause is like that of a machine whose clocks stood still too."""
 
     @property
     def recount_every(self) -> int:
@@ -119,7 +119,7 @@ class Run:
             "VITALS_COMMIT_INTERVAL_SECONDS": str(self.plan.commit_interval_seconds),
             "VITALS_BATCH_MAX_RECORDS": str(self.plan.batch_max_records),
             "CHAOS_SLOW_SENDS": str(self.plan.slow_sends_seconds),
-            **({"CHAOS_BLIND": "1"} if self.plan.blind else {}),
+            **({} if self.plan.watched else {"CHAOS_UNWATCHED": "1"}),
             **({"CHAOS_CLOCK": self._clock} if self.plan.clock == "wall" else {}),
             **self._fixed,
             **self.special(slot),

@@ -1,7 +1,7 @@
 """A worker under test: `vitals worker` with a clock, fault points and seeded bugs that the environment names.
 
 Only tests start it. What it changes is patched from here, never in the product: `CHAOS_CLOCK` (see `WorkerClock`),
-`CHAOS_BLIND` (no watchdog), `CHAOS_FAULT` (`<point>:<n>`, the process ends at the n-th passing as by a power cut), `CHAOS_UNWATCHED` (no watchdog
+`CHAOS_FAULT` (`<point>:<n>`, the process ends at the n-th passing as by a power cut), `CHAOS_UNWATCHED` (no watchdog
 ends it when it was paused) and `CHAOS_MUTANT`.
 """
 
@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.runtime.watchdog import Watchdog
-from agents.runtime.watchdog import Rules
 from tests.chaos import dump, mutants, splits
-from tests.chaos.patching import patch
 from tests.chaos.patching import patch
 from tests.chaos.splits import COMMIT_POINTS, TO_BE_SENT
 
@@ -76,14 +74,12 @@ def main() -> None:
     if clock:
         deps["now_ms"] = WorkerClock(clock).now_ms
     told = os.environ.get("CHAOS_PAUSE")
-    if told or "CHAOS_UNWATCHED" in os.environ:  # what it does when it wakes is the matter, so let it live
-        patch(Watchdog, "start", lambda _: None)
+    if "CHAOS_UNWATCHED" in os.environ:
+        patch(Watchdog, "start", lambda self: None)
+        patch(Watchdog, "end_if_paused", lambda self: None)
     fault = FaultPoint(told, signal.SIGSTOP) if told else FaultPoint(os.environ.get("CHAOS_FAULT", ""), signal.SIGKILL)
     deps["fault_point"] = fault.passing
     splits.install(fault.passed, float(os.environ.get("CHAOS_SLOW_SENDS", "0")))
-    if os.environ.get("CHAOS_BLIND"):
-        patch(Rules, "judge", lambda *_: None)
-        patch(Rules, "paused", lambda *_: None)
     dump.install()
     splits.lengthen_fetches(float(os.environ.get("CHAOS_FETCH_SECONDS", "0")))
     mutant = os.environ.get("CHAOS_MUTANT")
