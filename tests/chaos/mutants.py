@@ -15,6 +15,8 @@ from typing import Any
 import agents.app
 import agents.ingest
 import agents.runtime.commit
+import agents.runtime.sight
+import agents.runtime.table
 from agents.partition_task import PartitionTask
 from agents.runtime.app import RuntimeApp
 from agents.runtime.commit import Committer
@@ -340,3 +342,22 @@ def committed_before_applied() -> None:
         return offsets
 
     patch(BatchConsumer, "take_offsets", take_offsets)
+
+
+@mutant("F7bk")
+def foreign_writes_unnoticed() -> None:
+    """Go on whatever somebody else writes to the own topics."""
+    patch(agents.runtime.table, "refuse_foreign", lambda *_: None)
+    patch(agents.runtime.sight, "refuse_foreign", lambda *_: None)
+
+
+@mutant("F7bp", "state acknowledged")
+def doubtful_views_trusted() -> None:
+    """Take the last views in the topic for the own ones in recovery."""
+    find = ChunkedRecovery._doubtful_views
+
+    async def find_none(self: ChunkedRecovery) -> dict[int, Any]:
+        await find(self)
+        return {}
+
+    patch(ChunkedRecovery, "_doubtful_views", find_none)

@@ -148,9 +148,10 @@ def pause_at_random(run: Run, times: int) -> None:
         run.fleet.pass_time(2)
 
 
-def pause_at_points(run: Run, times: int) -> None:
+def pause_at_points(
+    run: Run, times: int, points: tuple[str, ...] = (TO_BE_SENT, HALF_SENT, "state acknowledged", "outputs published")
+) -> None:
     """F7: a worker freezes in the middle of a flush, and goes on when others have written newer states."""
-    points = (TO_BE_SENT, HALF_SENT, "state acknowledged", "outputs published")
     first = run.rng.randrange(len(points))
     for number in range(times):
         point = points[(first + number) % len(points)]
