@@ -250,7 +250,7 @@ def marker_too_early() -> None:
     patch(Partition, "encode_dirty", encode_dirty)
 
 
-@mutant("F7p")
+@mutant("F7bp", "to be sent")
 def last_record_wins() -> None:
     """Take an account's last record in recovery, also when a zombie wrote an older state after a newer one."""
     apply = Partition.apply_changelog

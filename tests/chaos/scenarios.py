@@ -168,7 +168,7 @@ def pause_at_points(
 
 
 def die_as_zombie(run: Run, times: int) -> None:
-    """F7: a worker wakes up in the middle of a flush, writes what it has, and dies: no rebalance sees its writes."""
+    """F7: a worker wakes up in a flush when all is done, writes what it has, and dies: no rebalance sees that."""
     for _ in range(times):
         run.special = lambda each: {"CHAOS_PAUSE": f"{TO_BE_SENT}:6"} if each.number == 0 else {}
         slot = run.fleet.running()[0]
@@ -178,6 +178,7 @@ def die_as_zombie(run: Run, times: int) -> None:
         run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, "w0 to freeze", 60)  # type: ignore[misc]
         run.history.note("w0 froze in a flush")
         run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.catch_up()  # nothing comes after what the zombie writes
         run.fleet.resume(slot)
         time.sleep(0.5)
         run.fleet.kill(slot)
