@@ -6,7 +6,6 @@ the same for all of them and stands in `compare`. What must hold besides is asse
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -170,7 +169,9 @@ def pause_at_points(
 def die_as_zombie(run: Run, times: int) -> None:
     """F7: a worker wakes up in a flush when all is done, writes what it has, and dies: no rebalance sees that."""
     for _ in range(times):
-        run.special = lambda each: {"CHAOS_PAUSE": f"{TO_BE_SENT}:6"} if each.number == 0 else {}
+        run.special = lambda each: (
+            {"CHAOS_PAUSE": f"{TO_BE_SENT}:6", "CHAOS_FAULT": "outputs published"} if each.number == 0 else {}
+        )
         slot = run.fleet.running()[0]
         run.fleet.kill(slot)
         run.fleet.tend()
@@ -180,9 +181,8 @@ def die_as_zombie(run: Run, times: int) -> None:
         run.fleet.pass_time(ZOMBIE_SECONDS)
         run.catch_up()  # nothing comes after what the zombie writes
         run.fleet.resume(slot)
-        time.sleep(0.5)
-        run.fleet.kill(slot)
         slot.expected_to_run = False
+        run.fleet.wait_until(lambda slot=slot: not slot.alive, "the zombie to end", 20)  # type: ignore[misc]
         run.fleet.pass_time(2 * LOOK_SECONDS)  # where nothing is written, the owner looks only so often
 
 
