@@ -188,7 +188,7 @@ async def _measure(producer: Any, clock_topic: str, number: int, node_id: int) -
     fastest: ClockFacts | None = None
     for _ in range(CLOCK_RECORDS):
         sent_ms = time.time_ns() // 1_000_000
-        ack = await producer.send_and_wait(clock_topic, None, partition=number)
+        ack = await producer.send_and_wait(clock_topic, b"clock", partition=number)
         acked_ms = time.time_ns() // 1_000_000
         if ack.timestamp_type != LOG_APPEND_TIME:
             return None
