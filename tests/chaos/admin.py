@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.protocol.group import LeaveGroupRequest
@@ -109,3 +109,19 @@ def delete_topics(bootstrap: str, topics: Iterable[str]) -> None:
             await admin.delete_topics(list(topics))
 
     asyncio.run(delete())
+
+
+def produce_transaction(bootstrap: str, topic: str, partition: int, keys: Iterable[bytes]) -> None:
+    """Write tombstones in a committed transaction, whose end takes the offset after them."""
+
+    async def write() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"{topic}-{partition}")
+        await producer.start()
+        try:
+            async with producer.transaction():
+                for key in keys:
+                    await producer.send(topic, None, key=key, partition=partition)
+        finally:
+            await producer.stop()
+
+    asyncio.run(write())

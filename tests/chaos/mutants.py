@@ -137,7 +137,7 @@ def alert_before_flush() -> None:
     patch(Committer, "flush_urgent", publish_first)
 
 
-@mutant("F20")
+@mutant("F20s")
 def swallowed_send_error() -> None:
     """Take a write that the broker refused for done."""
     send = agents.runtime.commit.send_records  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ def unacknowledged_state() -> None:
     patch(agents.runtime.commit, "send_records", send_later)
 
 
-@mutant("F11")
+@mutant("F11g")
 def kept_after_revoke() -> None:
     """Keep the state of partitions that were given up, and use it again when they come back."""
     end = PartitionedTable.end_recovery
@@ -185,6 +185,21 @@ def kept_after_revoke() -> None:
             if number in kept:
                 partition.data, partition.live = kept[number].data, kept[number].live
         kept.update(self.owned)
+
+    patch(PartitionedTable, "end_recovery", end_recovery)
+
+
+@mutant("F11g")
+def wrong_partition_purged() -> None:
+    """Forget at a rebalance the state of a partition that stays, as if it were one that went."""
+    end = PartitionedTable.end_recovery
+    recoveries = [0]
+
+    def end_recovery(self: PartitionedTable) -> None:
+        end(self)
+        recoveries[0] += 1
+        if recoveries[0] > 1 and self.owned:
+            self.owned[min(self.owned)].data.clear()
 
     patch(PartitionedTable, "end_recovery", end_recovery)
 

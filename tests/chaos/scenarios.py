@@ -11,10 +11,14 @@ from dataclasses import dataclass
 
 from agents.runtime.sight import LOOK_SECONDS
 from tests.chaos.fleet import Slot
+from tests.chaos.dying import die_at_points, die_at_the_end, die_in_recovery
 from tests.chaos.logs import LogRecord, contested_log, history_log, live_log
+from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.proxy import Weather
+from tests.chaos.rebalances import give_and_take
+from tests.chaos.recoveries import die_in_compaction, die_with_emptied
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
-from tests.chaos.splits import COMMIT_POINTS, HALF_SENT, RECOVERY_POINTS, SPLIT_POINTS, TO_BE_SENT
+from tests.chaos.splits import HALF_SENT, TO_BE_SENT
 
 ZOMBIE_SECONDS = 3 * SESSION_TIMEOUT_SECONDS
 HOUR_MS = 3_600_000
@@ -91,49 +95,6 @@ def stop_in_turns(run: Run, times: int) -> None:
             assert code == 0, f"w{slot.number} ended with {code} at SIGTERM\n{run.fleet.tails()}"
             slot.expected_to_run = True
             run.fleet.wait_ready()
-
-
-def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
-    """F4: the only worker dies at one point of its work after the other."""
-    faults = [
-        f"{point}:{1 if point in RECOVERY_POINTS else run.rng.randint(1, 4)}" for _ in range(times) for point in points
-    ]
-    run.rng.shuffle(faults)
-    left = list(faults)
-    slot = run.fleet.slots[0]
-    run.fleet.kill(slot)
-    run.special = lambda _: {"CHAOS_FAULT": left.pop()} if left else {}
-    for fault in reversed(faults):
-        run.evict_dead()
-        run.fleet.tend()
-        run.history.note(f"w0 shall die at {fault}")
-        died = _wait_dead(run, slot, seconds=20)
-        if not died:  # nothing to do there for it any more, such as dead letters or alerts: kill it where it is
-            run.fleet.kill(slot)
-    run.evict_dead()
-
-
-def die_at_the_end(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
-    """F4: the same, when nothing comes after what the worker reads: no later event makes up for what was forgotten."""
-    run.fleet.kill(run.fleet.slots[0])
-    run.fleet.slots[0].expected_to_run = False
-    run.wait_produced()
-    run.fleet.slots[0].expected_to_run = True
-    die_at_points(run, times, points)
-
-
-def _wait_dead(run: Run, slot: Slot, seconds: float) -> bool:
-    try:
-        run.wait_for(lambda: not slot.alive, seconds)
-    except TimeoutError:
-        return False
-    return True
-
-
-def die_in_recovery(run: Run, times: int) -> None:
-    """F12: the only worker dies while it recovers, again and again."""
-    run.fleet.pass_time(3)
-    die_at_points(run, times, RECOVERY_POINTS)
 
 
 def pause_at_random(run: Run, times: int) -> None:
@@ -222,16 +183,6 @@ def step_clock(run: Run, times: int) -> None:
         run.shift_file.write_text(str(shift_ms), encoding="ascii")
         run.history.note(f"clock shifted by {shift_ms} ms")
         run.fleet.pass_time(2)
-
-
-def refuse_alerts(run: Run, times: int) -> None:
-    """F20: the alert topic refuses writes for a while; the worker stops and loses nothing."""
-    for _ in range(times):
-        run.fleet.pass_time(1.5)
-        crashes = run.fleet.crashes
-        run.set_topic(run.topics.alerts, "max.message.bytes", "100")
-        run.fleet.wait_until(lambda crashes=crashes: run.fleet.crashes > crashes, "a worker to stop", 60)  # type: ignore[misc]
-        run.set_topic(run.topics.alerts, "max.message.bytes", "4194304")
 
 
 def cut(run: Run, times: int) -> None:
@@ -324,9 +275,23 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
         ),
+        Scenario("F11g", "partitions given and taken", give_and_take, Size(250, 5, 2), Size(600, 10, 5), SLOW),
         Scenario("F12", "recovery interrupted", die_in_recovery, Size(100, 5, 1), Size(500, 10, 4), ALONE),
+        Scenario(
+            "F12c", "recovery interrupted in compaction", die_in_compaction, Size(100, 5, 1), Size(500, 10, 2), ALONE
+        ),
+        Scenario(
+            "F12e",
+            "recovery of emptied partitions",
+            die_with_emptied,
+            Size(60, 5, 1),
+            Size(300, 10, 2),
+            ALONE,
+            begins=False,
+        ),
         Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(1_000, 10, 3)),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(500, 10, 9), SLOW),
         Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(1_000, 10, 5), SLOW),
+        Scenario("F20s", "alert topic refuses shortly", refuse_alerts_shortly, Size(150, 5, 3), Size(600, 10, 9), SLOW),
     )
 }
