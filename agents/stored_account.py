@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from agents.runtime.table import FORMAT, HEADER, MARKER_KEY, Partition, StateHooks
+from agents.runtime.table import HEADER, MARKER_KEYS, Partition, StateHooks
 from schemas.times import time_text
 from service.account_topics import account_key, partition_of
 from service.adapters.topic_admin import describe_partitions
@@ -61,7 +61,7 @@ async def read_stored_account(bootstrap: str, names: TopicNames, account: str) -
     async with open_reader(bootstrap) as reader:
         start, end = await reader.bounds(topic, number)
         async for records in reader.read(topic, number, start, end):
-            partition.apply_changelog(record for record in records if record.key in {key, MARKER_KEY})
+            partition.apply_changelog(record for record in records if record.key == key or record.key in MARKER_KEYS)
     stored = partition.data.get(key)
     if stored is None:
         return None
@@ -76,7 +76,7 @@ def describe_state(found: StoredAccount, names: TopicNames, model: Model) -> dic
     told: dict[str, Any] = {
         "account": found.account,
         "partition": found.partition,
-        "format": FORMAT,
+        "format": found.stored[0],
         "state_version": found.stored[HEADER.size],
         "stored_bytes": len(found.stored),
         "revision": state.revision,

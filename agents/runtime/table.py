@@ -21,6 +21,9 @@ last commit, and its payload, JSON, has its writer's epoch and by topic the inpu
 committed: an input that ends before them was deleted and made anew. Beside them are the application's own notes on each
 input, and where the views ended: recovery publishes those again that were written after that.
 
+A release that cannot read a partition must not write one either, so whatever changes the meaning of a stored byte has
+a `FORMAT` of its own, and the marker too is a record that older releases refuse.
+
 Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
 value is now, may wait: only the last one counts, and making one costs more than storing the state. A key is `outdated`
 while its published view is, and `late` as soon as the state is stored; the marker stays behind the oldest late key.
@@ -43,14 +46,16 @@ from faust.types import TP
 from agents.runtime.producer import Ack, OutRecord
 from service.errors import StateError
 
-FORMAT = 1
+FORMAT = 2
+READ_FORMATS = frozenset((1, FORMAT))  # 1: no epoch, or one in front of the revision as now; see `_told_by`
 HEADER = struct.Struct(">BIQ")
 GENERATION = slice(1, 5)
 REVISION = slice(5, 13)  # with the epoch in front
 EPOCH = slice(5, 8)
 EPOCH_BYTES = 3
 EPOCH_SHIFT = 40
-MARKER_KEY = b"\x00marker"
+MARKER_KEY = b"\x00marker2"  # of its own for format 2: to a release that reads 1 only it is a state of format 2
+MARKER_KEYS = frozenset((b"\x00marker", MARKER_KEY))
 NO_GENERATION = bytes(4)
 # Late keys that one commit looks at: more than any commit has the time to make views for.
 LATE_KEYS_MAX = 10_000
@@ -204,15 +209,15 @@ class Partition:
         data, stale = self.data, self.stale
         for record in records:
             key, value = record.key, record.value
-            if key == MARKER_KEY:
-                self._apply_marker(value)
-            elif value is None:
+            if value is None:
                 data.pop(key, None)
-            elif value[0] != FORMAT:
+            elif value[0] not in READ_FORMATS:
                 raise StateError(
                     f"changelog partition {self.number} offset {record.offset}: stored state has format {value[0]}, "
-                    f"this version reads format {FORMAT}; run the version that wrote it, or a newer one"
+                    f"this version reads formats 1 to {FORMAT}; run the version that wrote it, or a newer one"
                 )
+            elif key in MARKER_KEYS:
+                self._apply_marker(value)
             else:
                 if value[EPOCH] < self.marker_epoch:
                     stale.add(key)  # a zombie's: the owner since then has read the events again that made it
@@ -224,7 +229,7 @@ class Partition:
                     stale.discard(key)
 
     def _apply_marker(self, value: bytes) -> None:
-        told = json.loads(value[HEADER.size :] or b"{}")
+        told = _told_by(value)
         epoch = int(told.get("epoch", 0)).to_bytes(EPOCH_BYTES, "big")
         _, generation, progress = HEADER.unpack_from(value)
         if epoch < self.marker_epoch:
@@ -342,6 +347,12 @@ def refuse_foreign(topic: str, number: int, own_end: int, found: int) -> None:
             "one with the same topics and another VITALS_APP_ID; or the brokers lost records. A restart reads "
             "everything again and mends it"
         )
+
+
+def _told_by(marker: bytes) -> dict[str, Any]:
+    """Read what a marker tells; those of format 1 told nothing at first, then input ends alone."""
+    told: dict[str, Any] = json.loads(marker[HEADER.size :] or b"{}")
+    return told if marker[0] == FORMAT or "epoch" in told else {"input_ends": told}
 
 
 class PartitionedTable(Table[bytes, Any]):

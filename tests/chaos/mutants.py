@@ -22,7 +22,7 @@ from agents.runtime.app import RuntimeApp
 from agents.runtime.commit import Committer
 from agents.runtime.producer import Ack, OutRecord, send_records
 from agents.runtime.recovery import ChunkedRecovery
-from agents.runtime.table import HEADER, MARKER_KEY, Partition, PartitionedTable, ViewBudget
+from agents.runtime.table import HEADER, MARKER_KEY, MARKER_KEYS, Partition, PartitionedTable, ViewBudget
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer
 from service.scoring.records import NEVER
@@ -181,6 +181,9 @@ def kept_after_revoke() -> None:
 
     def end_recovery(self: PartitionedTable, doubtful: Any) -> None:
         end(self, doubtful)
+
+    def end_recovery(self: PartitionedTable, *told: Any) -> None:
+        end(self, *told)
         for number, partition in self.owned.items():
             if number in kept:
                 partition.data, partition.live = kept[number].data, kept[number].live
@@ -195,8 +198,8 @@ def wrong_partition_purged() -> None:
     end = PartitionedTable.end_recovery
     recoveries = [0]
 
-    def end_recovery(self: PartitionedTable) -> None:
-        end(self)
+    def end_recovery(self: PartitionedTable, *told: Any) -> None:
+        end(self, *told)
         recoveries[0] += 1
         if recoveries[0] > 1 and self.owned:
             self.owned[min(self.owned)].data.clear()
@@ -272,7 +275,7 @@ def last_record_wins() -> None:
 
     def apply_last(self: Partition, records: Iterable[Any]) -> None:
         for record in records:
-            if record.key != MARKER_KEY:
+            if record.key not in MARKER_KEYS:
                 self.data.pop(record.key, None)
             apply(self, [record])
 
@@ -343,6 +346,13 @@ def half_states() -> None:
         return records, outputs
 
     patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F18r")
+def format_not_raised() -> None:
+    """Store another layout under the number of the one before, so that an older release reads it wrongly."""
+    patch(agents.runtime.table, "FORMAT", 1)
+    patch(agents.runtime.table, "MARKER_KEY", b"\x00marker")
 
 
 @mutant("F1e")

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from agents.runtime.table import EPOCH, EPOCH_BYTES, HEADER, MARKER_KEY, REVISION
+from agents.runtime.table import EPOCH, EPOCH_BYTES, HEADER, MARKER_KEYS, REVISION
 from service.adapters.topic_admin import committed_offsets, end_offsets
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 from tests.integration.kafka_tools import read_topic
@@ -35,9 +35,9 @@ class Observed:
         epochs: dict[int, bytes] = {}
         for record in self.records[self.topics.changelog]:
             epoch = epochs.get(record.partition, b"")
-            if record.key == MARKER_KEY:
-                told = json.loads(record.value[HEADER.size :])
-                epochs[record.partition] = max(epoch, int(told["epoch"]).to_bytes(EPOCH_BYTES, "big"))
+            if record.key in MARKER_KEYS:
+                told = json.loads(record.value[HEADER.size :] or b"{}")
+                epochs[record.partition] = max(epoch, int(told.get("epoch", 0)).to_bytes(EPOCH_BYTES, "big"))
                 continue
             account = record.key.decode()
             known = found.get(account)
@@ -54,7 +54,7 @@ class Observed:
         newest: dict[bytes, bytes] = {}
         stale = 0
         for record in self.records[self.topics.changelog]:
-            if record.key == MARKER_KEY or record.value is None:
+            if record.key in MARKER_KEYS or record.value is None:
                 continue
             stale += record.value[REVISION] < newest.get(record.key, b"")
             newest[record.key] = max(newest.get(record.key, b""), record.value[REVISION])

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.runtime.sight import LOOK_SECONDS
-from tests.chaos.fleet import Slot
 from tests.chaos.dying import die_at_points, die_at_the_end, die_in_recovery
 from tests.chaos.logs import LogRecord, contested_log, history_log, live_log
 from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.proxy import Weather
 from tests.chaos.rebalances import give_and_take
 from tests.chaos.recoveries import die_in_compaction, die_with_emptied
+from tests.chaos.releases import roll_back, upgrade_in_turns
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
 from tests.chaos.splits import HALF_SENT, TO_BE_SENT
 
@@ -291,6 +291,8 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(1_000, 10, 3)),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(500, 10, 9), SLOW),
+        Scenario("F18u", "upgrade in turns", upgrade_in_turns, Size(200, 5, 1), Size(600, 10, 2), SLOW, begins=False),
+        Scenario("F18r", "release rolled back", roll_back, Size(300, 5, 1), Size(900, 10, 2), SLOW, begins=False),
         Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(1_000, 10, 5), SLOW),
         Scenario("F20s", "alert topic refuses shortly", refuse_alerts_shortly, Size(150, 5, 3), Size(600, 10, 9), SLOW),
     )

@@ -3,7 +3,7 @@
 Only tests start it. What it changes is patched from here, never in the product: `CHAOS_CLOCK` (see `WorkerClock`),
 `CHAOS_FAULT` (`<point>:<n>`, the process ends at the n-th passing as by a power cut), `CHAOS_PAUSE` (the same, it
 stops there; `CHAOS_FAULT` then names the point at which it ends when it goes on), `CHAOS_UNWATCHED` (no watchdog ends
-it when it was paused) and `CHAOS_MUTANT`.
+it when it was paused), `CHAOS_RELEASE` (see `previous`) and `CHAOS_MUTANT`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.runtime.watchdog import Watchdog
-from tests.chaos import dump, mutants, splits
+from tests.chaos import dump, mutants, previous, splits
 from tests.chaos.patching import patch
 from tests.chaos.splits import COMMIT_POINTS, TO_BE_SENT
 
@@ -87,6 +87,8 @@ def main() -> None:
     splits.install(fault.passed, float(os.environ.get("CHAOS_SLOW_SENDS", "0")))
     dump.install()
     splits.lengthen_fetches(float(os.environ.get("CHAOS_FETCH_SECONDS", "0")))
+    if "CHAOS_RELEASE" in os.environ:
+        previous.install()
     mutant = os.environ.get("CHAOS_MUTANT")
     if mutant:
         mutants.MUTANTS[mutant].install()
