@@ -18,6 +18,9 @@ A third one, `contested_log`, is for what must hold in every order: tickets and 
 can say which alerts are due, but no two alerts may have one number, none may be missing in between, and what is counted
 is counted once.
 
+A fourth one, `late_log`, has the events of 24 hours in no order at all. The model promises the same signals for the
+same events in any order, so the facts and the score that are due are those of the events in order.
+
 Records that only a re-keyed copy brings home (`stray`) have no order to others; they are logins of one hour, because a
 crash copies them again, and a repetition is known by its id for an hour.
 A record that must become a dead letter says so in a header, which the oracle reads back with it.
@@ -53,7 +56,7 @@ LATE_CHANCE = 0.02
 POISON_CHANCE = 0.004
 STRAY_ACCOUNTS_EACH = 20
 
-LogKind = Literal["live", "contested", "history"]
+LogKind = Literal["live", "contested", "late", "history"]
 
 
 class LogRecord(NamedTuple):
@@ -159,6 +162,31 @@ def contested_log(seed: int, accounts: int, rounds: int) -> list[LogRecord]:
                 placed.append((at, len(placed), record))
     placed.sort(key=lambda item: item[:2])
     return list(_with_poison(rng, [record for _, _, record in placed], LIVE_DAY_MS))
+
+
+def late_log(seed: int, accounts: int, rounds: int) -> list[LogRecord]:
+    """Draw a log of the wall clock in which everything is up to a day late, a repetition right behind its first."""
+    rng = Random(f"late/{seed}")
+    last_ms = LIVE_DAY_MS + 10 * HOUR_MS
+    records: list[LogRecord] = []
+    for number in range(accounts):
+        account = f"late-{number}"
+        for each in range(2 * rounds):
+            first_ms = last_ms - rng.randrange(DAY_MS)
+            second_ms = min(first_ms + rng.randrange(1, 10 * HOUR_MS), last_ms)
+            ticket = {"ticket": f"t{each}"}
+            pairs: list[tuple[tuple[TopicKind, str], Any, int]] = [
+                (LOGIN, {"user": f"u{rng.randrange(4)}"}, first_ms),
+                (OPENED, {**ticket, "severity": rng.choice(("low", "normal", "urgent"))}, first_ms),
+                (FAILED, _invoice(each), first_ms),
+            ]
+            pairs += [(SOLVED, ticket, second_ms)] * (rng.random() < 0.6)
+            pairs += [(PAID, _invoice(each), second_ms)] * (rng.random() < 0.6)
+            for kind, data, time_ms in pairs:
+                records.append(event(kind, account, f"{account}-{kind[1]}{each}", time_ms, data))
+    rng.shuffle(records)
+    repeated = [again for record in records for again in [record] * (1 + (rng.random() < DUPLICATE_CHANCE))]
+    return list(_with_poison(rng, repeated, LIVE_DAY_MS))
 
 
 def _invoice(number: int) -> dict[str, Any]:

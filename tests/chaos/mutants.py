@@ -25,6 +25,8 @@ from agents.runtime.recovery import ChunkedRecovery
 from agents.runtime.table import HEADER, MARKER_KEY, MARKER_KEYS, Partition, PartitionedTable, ViewBudget
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer
+from service.outputs import CLOUD_EVENT_HEADERS, score_message
+from service.scoring.explain import score_view
 from service.scoring.records import NEVER
 from service.topic_catalogue import REKEYED_SOURCE
 from tests.chaos.patching import patch
@@ -346,6 +348,29 @@ def half_states() -> None:
         return records, outputs
 
     patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F19")
+def shown_by_model_in_force() -> None:
+    """Show a score by the model in force, though another one made it."""
+
+    def view(self: Scorer, partition: Partition, key: bytes, value: Any) -> OutRecord:
+        score = score_message(score_view(value, self.model))
+        return OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS)
+
+    patch(Scorer, "view", view)
+
+
+@mutant("F19")
+def rescoring_forgotten() -> None:
+    """Forget at a recovery which accounts another model scored."""
+    take_over = PartitionTask.take_over
+
+    def forget(self: PartitionTask, unpublished: list[bytes]) -> None:
+        take_over(self, unpublished)
+        self.stale.clear()
+
+    patch(PartitionTask, "take_over", forget)
 
 
 @mutant("F18r")

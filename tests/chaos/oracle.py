@@ -153,6 +153,24 @@ class NaiveAccounting:
             assert mine is None or isclose(mine, score, abs_tol=0.006), f"they disagree about the score of {account}"
 
 
+class InOrder:
+    """Has an accounting take every account's records in the order of their times, whatever order they came in."""
+
+    def __init__(self, accounting: Accounting) -> None:
+        self._accounting = accounting
+        self._records: list[Applied] = []
+
+    def apply(self, record: Applied) -> None:
+        """Keep the account's next record."""
+        self._records.append(record)
+
+    def finish(self, expected: Expected, until_ms: int) -> None:
+        """Pass all records on in order, and finish."""
+        for number, record in enumerate(sorted(self._records, key=lambda each: each.event.time_ms)):
+            self._accounting.apply(record._replace(offset=number))  # in order they would have had other offsets
+        self._accounting.finish(expected, until_ms)
+
+
 def expected_outcome(
     topics: TopicNames,
     clock: Clock,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from agents.runtime.sight import LOOK_SECONDS
 from tests.chaos.dying import die_at_points, die_at_the_end, die_in_recovery
-from tests.chaos.logs import LogRecord, contested_log, history_log, live_log
+from tests.chaos.logs import LogRecord, contested_log, history_log, late_log, live_log
+from tests.chaos.models import change_model
 from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.proxy import Weather
 from tests.chaos.rebalances import give_and_take
@@ -41,6 +42,8 @@ SLOW = Plan(rate=150)
 ALONE = Plan(workers=1, rate=80, slow_sends_seconds=0.1)
 ENDING = Plan(workers=1, rate=float("inf"), batch_max_records=10, slow_sends_seconds=0.1)
 CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
+CHANGING = Plan(rate=150, changes_model=True)
+LATE = Plan(log="late", rate=250)
 EVENT = Plan(log="history")
 UNWATCHED = Plan(rate=150, watched=False)
 
@@ -63,7 +66,7 @@ class Scenario:
 
     def log(self, seed: int, size: Size) -> list[LogRecord]:
         """Draw the records that flow meanwhile."""
-        draw = {"live": live_log, "contested": contested_log, "history": history_log}[self.plan.log]
+        draw = {"live": live_log, "contested": contested_log, "late": late_log, "history": history_log}[self.plan.log]
         return draw(seed, size.accounts, size.rounds)
 
 
@@ -290,9 +293,11 @@ SCENARIOS: dict[str, Scenario] = {
             begins=False,
         ),
         Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(1_000, 10, 3)),
+        Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(400, 10, 8), LATE),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(500, 10, 9), SLOW),
         Scenario("F18u", "upgrade in turns", upgrade_in_turns, Size(200, 5, 1), Size(600, 10, 2), SLOW, begins=False),
         Scenario("F18r", "release rolled back", roll_back, Size(300, 5, 1), Size(900, 10, 2), SLOW, begins=False),
+        Scenario("F19", "model changed", change_model, Size(300, 5, 3), Size(900, 10, 13), CHANGING),
         Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(1_000, 10, 5), SLOW),
         Scenario("F20s", "alert topic refuses shortly", refuse_alerts_shortly, Size(150, 5, 3), Size(600, 10, 9), SLOW),
     )
