@@ -27,7 +27,7 @@ BANDS = ("endangered", "at_risk")
 
 
 def change_model(run: Run, times: int) -> None:
-    """F19: another model is put in place, a worker dies while it scores the accounts anew, again and again."""
+    """F19: another model is put in place and a worker dies meanwhile, again and again; one comes while none runs."""
     files = (MODELS["live"], OTHER)
     run.checks.append(_each_of_one_model)
     run.checks.append(_last_model_everywhere)
@@ -38,8 +38,13 @@ def change_model(run: Run, times: int) -> None:
         run.fleet.pass_time(run.rng.uniform(0, RELOAD_SECONDS))
         run.fleet.kill(run.rng.choice(run.fleet.running()))
         run.fleet.tend()
+    run.catch_up()
+    for slot in run.fleet.running():  # what changes while nobody runs is found by recovery alone
+        run.fleet.kill(slot)
+    run.evict_dead()
+    run.put_model(files[(times + 1) % 2])
+    run.fleet.tend()
     run.fleet.wait_ready()
-    run.fleet.pass_time(RELOAD_SECONDS)
 
 
 def _documents() -> dict[str, Any]:

@@ -181,9 +181,6 @@ def kept_after_revoke() -> None:
     end = PartitionedTable.end_recovery
     kept: dict[int, Partition] = {}
 
-    def end_recovery(self: PartitionedTable, doubtful: Any) -> None:
-        end(self, doubtful)
-
     def end_recovery(self: PartitionedTable, *told: Any) -> None:
         end(self, *told)
         for number, partition in self.owned.items():
@@ -251,8 +248,8 @@ def lost_unsent_alerts() -> None:
     """Forget in recovery what may not have been published."""
     finish = Partition.finish_recovery
 
-    def finish_recovery(self: Partition, doubtful: Any = ()) -> list[bytes]:
-        finish(self, doubtful)
+    def finish_recovery(self: Partition, *told: Any) -> list[bytes]:
+        finish(self, *told)
         return []
 
     patch(Partition, "finish_recovery", finish_recovery)
@@ -331,6 +328,65 @@ def strays_scored_where_they_stand() -> None:
 
 
 @mutant("F4", "state flushed")
+def rekeyed_offset_not_stored() -> None:
+    """Store states without the applied offset of re-keyed copies, and without the ids that would tell them."""
+    encode = Partition.encode_dirty
+
+    def encode_dirty(self: Partition, topic: str, keys: list[bytes], *rest: Any) -> Any:
+        records, outputs = encode(self, topic, keys, *rest)
+        for number, record in enumerate(records):
+            if record.key in MARKER_KEYS or record.value is None or record.key is None:
+                continue
+            state = self.hooks.decode(record.key, record.value[HEADER.size :])
+            if state.applied[REKEYED_SOURCE] == NEVER:
+                continue
+            state.applied[REKEYED_SOURCE] = NEVER
+            state.recent_new = state.recent_old = b""
+            records[number] = record._replace(value=record.value[: HEADER.size] + self.hooks.encode(state))
+        return records, outputs
+
+    patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F4h", "outputs published")
+def progress_too_early() -> None:
+    """Move the partition's time with every flush, also where accounts are left that have not come so far."""
+    encode = Partition.encode_dirty
+
+    def encode_dirty(self: Partition, topic: str, keys: list[bytes], budget: Any, progress: int | None = None) -> Any:
+        if progress is None:
+            progress = self.hooks.progress(self)
+        return encode(self, topic, keys, budget, progress)
+
+    patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F21")
+def breaker_window_forgotten() -> None:
+    """Begin at every start to count dead letters anew."""
+    apply = Partition._apply_marker
+
+    def apply_marker(self: Partition, value: bytes) -> None:
+        apply(self, value)
+        self.notes = {}
+
+    patch(Partition, "_apply_marker", apply_marker)
+
+
+@mutant("F7p")
+def owner_epoch_ignored() -> None:
+    """Write every state and marker with the epoch that there was before owners had one."""
+    finish = Partition.finish_recovery
+
+    def finish_recovery(self: Partition, *told: Any) -> list[bytes]:
+        unpublished = finish(self, *told)
+        self.epoch = 0
+        return unpublished
+
+    patch(Partition, "finish_recovery", finish_recovery)
+
+
+@mutant("F4", "state flushed")
 def half_states() -> None:
     """Store states without applied offsets and known ids."""
     encode = Partition.encode_dirty
@@ -338,7 +394,7 @@ def half_states() -> None:
     def encode_dirty(self: Partition, topic: str, keys: list[bytes], *rest: Any) -> Any:
         records, outputs = encode(self, topic, keys, *rest)
         for number, record in enumerate(records):
-            if record.key in (MARKER_KEY, None) or record.value is None or record.key is None:
+            if record.key in MARKER_KEYS or record.value is None or record.key is None:
                 continue
             state = self.hooks.decode(record.key, record.value[HEADER.size :])
             for source in range(len(state.applied)):

@@ -14,6 +14,7 @@ from tests.chaos.dying import die_at_points, die_at_the_end, die_in_recovery
 from tests.chaos.logs import LogRecord, contested_log, history_log, late_log, live_log
 from tests.chaos.models import change_model
 from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
+from tests.chaos.poison import drain
 from tests.chaos.proxy import Weather
 from tests.chaos.rebalances import give_and_take
 from tests.chaos.recoveries import die_in_compaction, die_with_emptied
@@ -44,6 +45,7 @@ ENDING = Plan(workers=1, rate=float("inf"), batch_max_records=10, slow_sends_sec
 CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
 CHANGING = Plan(rate=150, changes_model=True)
 LATE = Plan(log="late", rate=250)
+HISTORY = Plan(log="history", workers=1, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
 UNWATCHED = Plan(rate=150, watched=False)
 
@@ -265,6 +267,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), SLOW),
         Scenario("F4e", "killed at each point, at the end", die_at_the_end, Size(100, 5, 1), Size(500, 10, 4), ENDING),
         Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(500, 12, 3), CONTESTED),
+        Scenario("F4h", "killed at points, event clock", die_at_points, Size(60, 60, 1), Size(200, 120, 2), HISTORY),
         Scenario("F5", "brokers killed", kill_brokers, Size(200, 5, 1), Size(2_000, 10, 15), SLOW, brokers=3),
         Scenario("F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(1_500, 10, 3), SLOW, brokers=3),
         Scenario("F8", "cut from the brokers", cut, Size(200, 5, 2), Size(2_500, 10, 6), SLOW, cut=True),
@@ -300,5 +303,6 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F19", "model changed", change_model, Size(300, 5, 3), Size(900, 10, 13), CHANGING),
         Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(1_000, 10, 5), SLOW),
         Scenario("F20s", "alert topic refuses shortly", refuse_alerts_shortly, Size(150, 5, 3), Size(600, 10, 9), SLOW),
+        Scenario("F21", "topic full of poison", drain, Size(40, 5, 1), Size(200, 10, 3), Plan(workers=1)),
     )
 }
