@@ -23,7 +23,7 @@ LIMITS_OFF = {"VITALS_DEAD_LETTER_RATIO_MAX": "1", "VITALS_DEAD_LETTER_RUN_MAX":
 def drain(run: Run, times: int) -> None:
     """F21: hundreds of bad records in a row; no start after the stop sets one more aside, until the limits are off."""
     run.catch_up()
-    bad = (b"acme", b"hello", ((EXPECT_HEADER, b"not_json"),), POISONED)
+    bad = (b"acme", b"hello", [(EXPECT_HEADER, b"not_json")], POISONED)
     produce(run.bootstrap, run.topics.input("usage"), [bad] * (150 + 150 * times))
     counts = []
     with contextlib.suppress(TimeoutError):  # a worker that drains the topic does not stop any more: the counts tell

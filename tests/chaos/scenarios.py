@@ -16,7 +16,7 @@ from tests.chaos.models import change_model
 from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.poison import drain
 from tests.chaos.proxy import Weather
-from tests.chaos.rebalances import give_and_take
+from tests.chaos.rebalances import give_and_take, recovery_across_revoke
 from tests.chaos.recoveries import die_in_compaction, die_with_emptied
 from tests.chaos.releases import roll_back, upgrade_in_turns
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
@@ -282,6 +282,14 @@ SCENARIOS: dict[str, Scenario] = {
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
         ),
         Scenario("F11g", "partitions given and taken", give_and_take, Size(250, 5, 2), Size(600, 10, 5), SLOW),
+        Scenario(
+            "F11r",
+            "recovery across a revoke",
+            recovery_across_revoke,
+            Size(60, 5, 1),
+            Size(60, 5, 3),
+            begins=False,
+        ),
         Scenario("F12", "recovery interrupted", die_in_recovery, Size(100, 5, 1), Size(500, 10, 4), ALONE),
         Scenario(
             "F12c", "recovery interrupted in compaction", die_in_compaction, Size(100, 5, 1), Size(500, 10, 2), ALONE

@@ -7,7 +7,9 @@ between can be named.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -49,6 +51,38 @@ def lengthen_fetches(seconds: float) -> None:
         return await getmany(self, active_partitions, max(timeout, seconds))
 
     patch(BatchConsumer, "_getmany", long)
+
+
+def hold_recoveries(gate: str) -> None:
+    """Have a recovery wait at its begin as long as a file is missing."""
+    ended = BatchConsumer.fetch_ended
+
+    def wait_open() -> None:
+        while not Path(gate).exists():
+            time.sleep(0.05)
+
+    async def held(self: BatchConsumer) -> None:
+        await ended(self)
+        if gate:
+            await asyncio.to_thread(wait_open)
+
+    patch(BatchConsumer, "fetch_ended", held)
+
+
+def slow_rebalances(revoke_seconds: float, assign_seconds: float) -> None:
+    """Have a worker come back late to the group when it gave up its partitions, and take late what it is assigned."""
+    revoked, assigned = BatchConsumer.on_partitions_revoked, BatchConsumer.on_partitions_assigned
+
+    async def revoke(self: BatchConsumer, *told: Any) -> None:
+        await revoked(self, *told)
+        await asyncio.sleep(revoke_seconds)
+
+    async def assign(self: BatchConsumer, *told: Any) -> None:
+        await asyncio.sleep(assign_seconds)
+        await assigned(self, *told)
+
+    patch(BatchConsumer, "on_partitions_revoked", revoke)
+    patch(BatchConsumer, "on_partitions_assigned", assign)
 
 
 def _split_sends(passed: Passed, slow_sends_seconds: float) -> None:

@@ -67,9 +67,11 @@ def test_a_full_disk_under_the_broker_loses_nothing(tmp_path: Path) -> None:
         try:
             place = Place(kafka.bootstrap, kafka.bootstrap)
             with running(PLAN, place, tmp_path / "run", SEED, {}) as run:
-                run.begin(live_log(SEED, 200, 5))
+                run.prepare(live_log(SEED, 200, 5))
+                run.fleet.scale(PLAN.workers)
                 run.fleet.wait_ready()
-                run.fleet.pass_time(3)
+                run.produce()
+                run.fleet.pass_time(5)
                 assert run.producing, "the log ended before the disk was full"
                 filler = fill(disk)
                 run.history.note("the disk is full")

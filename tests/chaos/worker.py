@@ -87,6 +87,10 @@ def main() -> None:
     splits.install(fault.passed, float(os.environ.get("CHAOS_SLOW_SENDS", "0")))
     dump.install()
     splits.lengthen_fetches(float(os.environ.get("CHAOS_FETCH_SECONDS", "0")))
+    splits.hold_recoveries(os.environ.get("CHAOS_RECOVERY_GATE", ""))
+    splits.slow_rebalances(
+        float(os.environ.get("CHAOS_REVOKE_SECONDS", "0")), float(os.environ.get("CHAOS_ASSIGN_SECONDS", "0"))
+    )
     if "CHAOS_RELEASE" in os.environ:
         previous.install()
     mutant = os.environ.get("CHAOS_MUTANT")
