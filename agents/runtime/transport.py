@@ -194,8 +194,16 @@ class BatchConsumer(driver.Consumer):
         delivered = self._delivered.get(tp)
         if delivered and not delivered[-1].applied:
             return "applying"
-        end: int | None = self.highwater(tp)
+        end = self._known_end(tp)
         return "unread" if end is None or (self._read_offset[tp] or 0) < end else "read"
+
+    def _known_end(self, tp: TP) -> int | None:
+        """Return where the last fetch found the partition's end; None when there was none, or a rebalance took it."""
+        try:
+            end: int | None = self.highwater(tp)
+        except AssertionError:  # the client's word for a partition that it is not assigned any more, asked for too late
+            return None
+        return end
 
     def on_buffer_full(self, tp: TP) -> None:
         """Do nothing: an agent's small queue is the back-pressure; Faust's answer stalls a whole second."""

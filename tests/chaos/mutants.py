@@ -348,17 +348,17 @@ def rekeyed_offset_not_stored() -> None:
     patch(Partition, "encode_dirty", encode_dirty)
 
 
-@mutant("F4h", "outputs published")
+@mutant("F4h", "state acknowledged")
 def progress_too_early() -> None:
-    """Move the partition's time with every flush, also where accounts are left that have not come so far."""
-    encode = Partition.encode_dirty
+    """Move the partition's time before the states are written that have come so far."""
+    flush_slices = Committer._flush_slices
 
-    def encode_dirty(self: Partition, topic: str, keys: list[bytes], budget: Any, progress: int | None = None) -> Any:
-        if progress is None:
-            progress = self.hooks.progress(self)
-        return encode(self, topic, keys, budget, progress)
+    async def time_first(self: Committer, partition: Partition, keys: list[bytes], progress: int, budget: Any) -> None:
+        async with partition.lock:
+            await self._flush(partition, [], ViewBudget(), progress)
+        await flush_slices(self, partition, keys, progress, budget)
 
-    patch(Partition, "encode_dirty", encode_dirty)
+    patch(Committer, "_flush_slices", time_first)
 
 
 @mutant("F21")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.chaos.fleet import Slot
 from tests.chaos.run import Run
 
-STOP_SECONDS = 30.0
+STOP_SECONDS = 90.0
 OWNED_SECONDS = 4.0
 OVERTAKEN_SECONDS = 5.0
 
