@@ -354,8 +354,9 @@ def progress_too_early() -> None:
     flush_slices = Committer._flush_slices
 
     async def time_first(self: Committer, partition: Partition, keys: list[bytes], progress: int, budget: Any) -> None:
-        async with partition.lock:
-            await self._flush(partition, [], ViewBudget(), progress)
+        if keys:
+            async with partition.lock:
+                await self._flush(partition, [], ViewBudget(), progress)
         await flush_slices(self, partition, keys, progress, budget)
 
     patch(Committer, "_flush_slices", time_first)
