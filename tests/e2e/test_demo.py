@@ -14,7 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("demo"),  # its broker has a fixed port
+]
 
 ACCOUNTS = 200
 # Broker, worker and group, on a machine that is busy with other tests.
