@@ -23,7 +23,7 @@ from service.topic_catalogue import TopicNames
 from tests.integration.kafka_tools import WORKER_MODULE, TestedProcess, start_worker
 
 SAMPLE_SECONDS = 0.2
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0  # a million accounts on a busy machine
 READY = "Worker ready"
 RECOVERED = re.compile(r"Recovered (\d+) changelog records of \d+ partitions in ([\d.]+) s")
 
