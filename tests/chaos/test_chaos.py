@@ -16,8 +16,7 @@ SEED = 1
 NAMES = ["F1", "F1e", "F3", "F4", "F4e", "F11f", "F15", "F20"]
 # To be added once a zombie that dies writes nothing over newer states: "F7p", "F7k".
 CHOSEN = [SCENARIOS[name] for name in NAMES]
-# One after the other, as each runs several workers.
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos, pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos]
 
 
 @pytest.mark.parametrize("scenario", CHOSEN, ids=lambda scenario: scenario.name)

@@ -17,7 +17,7 @@ from tests.integration.kafka_tools import produce
 ACCOUNT = "acme"
 END_SECONDS = 60
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos, pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos]
 
 
 def logins(first: int, count: int) -> list[LogRecord]:

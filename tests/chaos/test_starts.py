@@ -11,7 +11,7 @@ from tests.chaos.starts import busy_machine, rounds, topics_being_made
 
 ROUNDS = 8
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos, pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos]
 
 
 def test_workers_start_and_stop_on_a_busy_machine(broker: EmbeddedKafka, tmp_path: Path) -> None:

@@ -14,11 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.slow,
-    pytest.mark.xdist_group("demo"),  # its broker has a fixed port
-]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 ACCOUNTS = 200
 # Broker, worker and group, on a machine that is busy with other tests.

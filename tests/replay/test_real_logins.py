@@ -20,7 +20,7 @@ from tests.real_data import LOGIN_OPTIONS, LOGINS, logins_per_day, needs_logins,
 
 WINDOW_DAYS = 30
 
-pytestmark = [needs_logins, pytest.mark.xdist_group("real logins")]  # who shares a fixture shares a process
+pytestmark = needs_logins
 
 EPOCH = date(1970, 1, 1)
 Counts = dict[str, Counter[date]]

@@ -37,9 +37,6 @@ PRECISION_MARGIN: Final = 0.1
 DEFAULT: Final = resources.files("service.model").joinpath("default.yaml").read_text(encoding="utf-8")
 
 
-pytestmark = pytest.mark.xdist_group("alert quality")  # who shares a fixture shares a process
-
-
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Any]:
     return summarise([judge(SAMPLE, DAYS, load_model())])
