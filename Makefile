@@ -30,8 +30,8 @@ compile: install ## compile the scoring core anew after an edit (until then it r
 demo: install ## run everything together: broker, worker, a simulated stream, a live view (ARGS="--seconds 60 --json")
 	@$(BIN)/vitals demo $(ARGS)
 
-test: install ## run every test (ARGS="-k name" narrows)
-	@$(BIN)/python -m pytest $(ARGS)
+test: install ## run every test, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 soak: install ## the laws of the core and the fuzz of the decoder on 100,000 new cases each, an hour or more (ARGS="FIRST_SEED ROUNDS")
 	@$(BIN)/python -m tests.scoring.soak $(ARGS)

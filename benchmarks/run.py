@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from benchmarks.command import on_broker, run, say
 from benchmarks.core import measure_core
 from benchmarks.deployment import Deployment
-from benchmarks.figures import Figure, as_json, machine, print_table
+from benchmarks.figures import Figure
 from benchmarks.footprint import measure_footprint
 from benchmarks.latency import BUSY_RATE, QUIET_RATE, measure_latency
 from benchmarks.midnight import measure_midnight
 from benchmarks.path import measure_path
 from benchmarks.throughput import make_backlog, make_history, measure_throughput
 from benchmarks.workload import Workload
-from service.adapters.embedded_kafka import EmbeddedKafka
-from service.errors import VitalsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +54,6 @@ QUICK = Sizes(
     footprint_accounts=20_000,
     midnight_accounts=20_000,
 )
-
-
-def say(text: str) -> None:
-    """Tell on stderr what happens now."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 async def measure_worker(bootstrap: str, home: Path, sizes: Sizes) -> list[Figure]:
@@ -105,22 +96,18 @@ def measure_parts(sizes: Sizes) -> list[Figure]:
     return [*measure_midnight(sizes.midnight_accounts), *core]
 
 
-async def measure_deployments(home: Path, sizes: Sizes) -> list[Figure]:
+async def measure_deployments(sizes: Sizes, bootstrap: str, home: Path) -> list[Figure]:
     """Measure workers on a real broker."""
-    kafka = EmbeddedKafka(home, brokers=1, port=0)
-    say("starting a broker ...")
-    try:
-        await asyncio.to_thread(kafka.start)
-        figures = await measure_worker(kafka.bootstrap, home, sizes)
-        say(f"memory and recovery of {sizes.footprint_accounts:,} accounts ...")
-        footprint = await measure_footprint(
-            Deployment(kafka.bootstrap, home, "footprint"),
-            Workload(2),
-            sizes.footprint_accounts,
-        )
-    finally:
-        await asyncio.to_thread(kafka.stop)
+    figures = await measure_worker(bootstrap, home, sizes)
+    say(f"memory and recovery of {sizes.footprint_accounts:,} accounts ...")
+    footprint = await measure_footprint(Deployment(bootstrap, home, "footprint"), Workload(2), sizes.footprint_accounts)
     return [*figures, *footprint]
+
+
+def measure_all(sizes: Sizes, home: Path) -> list[Figure]:
+    """Measure the parts, then workers."""
+    parts = measure_parts(sizes)
+    return [*asyncio.run(on_broker(home, partial(measure_deployments, sizes))), *parts]
 
 
 def main() -> int:
@@ -129,25 +116,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--quick", action="store_true", help="small sizes, about a minute: to see that it works")
     arguments = parser.parse_args()
-    begin_seconds, where = time.monotonic(), machine()
-    try:
-        with tempfile.TemporaryDirectory(prefix="vitals-bench-") as home, contextlib.chdir(home):
-            sizes = QUICK if arguments.quick else FULL
-            parts = measure_parts(sizes)
-            figures = [*asyncio.run(measure_deployments(Path(home), sizes)), *parts]
-    except VitalsError as error:
-        say(f"error: {error}")
-        return error.exit_code
-    run: dict[str, Any] = {
-        "machine": where,
-        "quick": arguments.quick,
-        "seconds": round(time.monotonic() - begin_seconds, 1),
-    }
-    if arguments.json:
-        print(as_json(figures, run))
-    else:
-        print_table(figures, run)
-    return 0
+    sizes = QUICK if arguments.quick else FULL
+    return run(partial(measure_all, sizes), in_json=arguments.json, is_quick=arguments.quick)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from benchmarks.deployment import Deployment
 from benchmarks.figures import Figure
 from benchmarks.worker_process import MeasuredWorker, Sample, running_worker
 from benchmarks.workload import Workload
+from tests.integration.kafka_tools import WORKER_MODULE
 
 GOAL_EVENTS_PER_SECOND = 50_000
 BACKLOG_HOURS = 2
@@ -34,11 +35,13 @@ async def make_backlog(deployment: Deployment, workload: Workload, accounts: int
 
 
 @asynccontextmanager
-async def measure_throughput(deployment: Deployment) -> AsyncIterator[tuple[MeasuredWorker, list[Figure]]]:
+async def measure_throughput(
+    deployment: Deployment, module: str = WORKER_MODULE
+) -> AsyncIterator[tuple[MeasuredWorker, list[Figure]]]:
     """Run a worker on the backlog; yield it, still running, with its figures when it has caught up."""
     names = deployment.names
     scores, alerts = await deployment.record_count(names.scores), await deployment.record_count(names.alerts)
-    with running_worker(deployment.settings, deployment.log) as worker:
+    with running_worker(deployment.settings, deployment.log, module) as worker:
         samples = await worker.catch_up(deployment.published)
         await deployment.check_nothing_set_aside()
         scores = await deployment.record_count(names.scores) - scores

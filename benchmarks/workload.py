@@ -39,6 +39,7 @@ LIVE_MIX: Final[dict[str, int]] = {
     "account_updated": 5,
 }
 TROUBLED_EVERY: Final = 50
+HOT_ACCOUNT: Final = 1  # one that has no trouble
 TROUBLES: Final[dict[str, dict[str, Any]]] = {
     "ticket_opened": {"severity": "urgent"},
     "survey_answered": {"score": 0.0},
@@ -52,10 +53,11 @@ def account_name(number: int) -> str:
 
 
 class Workload:
-    """Makes events; one random generator behind all of them."""
+    """Makes events; one random generator behind all of them. Every so manieth live event is of one hot account."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, hot_every: int | None = None) -> None:
         self._random = random.Random(seed)
+        self._hot_every = hot_every
 
     def history(self, accounts: int, end_ms: int) -> Iterator[FileEvent]:
         """Yield, account by account, 20 events of the last 75 days that give the factors of the model their data.
@@ -89,7 +91,8 @@ class Workload:
         """
         shorts = self._random.choices(list(LIVE_MIX), list(LIVE_MIX.values()), k=events)
         for number, short in enumerate(shorts):
-            account_number = self._random.randrange(accounts)
+            is_hot = self._hot_every is not None and number % self._hot_every == 0
+            account_number = HOT_ACCOUNT if is_hot else self._random.randrange(accounts)
             trouble = account_number % TROUBLED_EVERY == 0
             what = self._random.choice(list(TROUBLES)) if trouble else short
             time_ms = begin_ms + (end_ms - begin_ms) * number // events

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.codec import read_alert, read_score
+from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import ConsumedRecord
 from service.dead_letters import Note, key_text, letter_of, note_of
@@ -56,21 +57,18 @@ async def follow(
     counts = await describe_partitions(bootstrap, topics)
     if missing := [name for name, count in counts.items() if not count]:
         raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     deadline = None if seconds is None else time.monotonic() + seconds
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count or 0)]
     try:
-        await consumer.start()
-        partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count or 0)]
-        consumer.assign(partitions)
-        await (consumer.seek_to_beginning(*partitions) if from_start else consumer.seek_to_end(*partitions))
-        while not stop.is_set() and (deadline is None or time.monotonic() < deadline):
-            for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
-                for record in records:
-                    yield record
+        async with open_consumer(bootstrap) as consumer:
+            consumer.assign(partitions)
+            await (consumer.seek_to_beginning(*partitions) if from_start else consumer.seek_to_end(*partitions))
+            while not stop.is_set() and (deadline is None or time.monotonic() < deadline):
+                for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+                    for record in records:
+                        yield record
     except KafkaError as error:
         raise DependencyError(f"Kafka at {bootstrap}: {error}; see `vitals kafka status`") from error
-    finally:
-        await consumer.stop()
 
 
 def describe(what: Watched, record: ConsumedRecord) -> WatchedMessage:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -25,6 +25,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from service.adapters.group_less import open_consumer
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
 from service.errors import ConfigError, DependencyError
 from service.topic_catalogue import TopicNames, TopicSpec, topic_specs
@@ -113,13 +114,8 @@ async def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[Partition, 
 
 async def _end_offsets(bootstrap: str, wanted: list[Partition]) -> dict[Partition, int]:
     partitions = [TopicPartition(topic, number) for topic, number in wanted]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
-    async with errors_named(bootstrap):
-        try:
-            await consumer.start()
-            found = await consumer.end_offsets(partitions) if partitions else {}
-        finally:
-            await consumer.stop()
+    async with errors_named(bootstrap), open_consumer(bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS) as consumer:
+        found = await consumer.end_offsets(partitions) if partitions else {}
     return {(partition.topic, partition.partition): offset for partition, offset in found.items()}
 
 

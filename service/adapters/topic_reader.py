@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import REQUEST_TIMEOUT_MS, Partition, errors_named
 from service.errors import DependencyError
 
@@ -92,18 +92,11 @@ class TopicReader:
 @asynccontextmanager
 async def open_reader(bootstrap: str) -> AsyncIterator[TopicReader]:
     """Open a reader on a cluster; errors of the client become a DependencyError that names it."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=FETCH_MAX_BYTES,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-    )
-    async with errors_named(bootstrap):
-        try:
-            await consumer.start()
-            await asyncio.sleep(0)  # or the client's tasks have not begun, and its stop raises their cancellation
-            yield TopicReader(consumer)
-        finally:
-            await consumer.stop()
+    options = {
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "auto_offset_reset": "earliest",
+        "max_partition_fetch_bytes": FETCH_MAX_BYTES,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
+    }
+    async with errors_named(bootstrap), open_consumer(bootstrap, **options) as consumer:
+        yield TopicReader(consumer)

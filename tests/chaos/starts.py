@@ -9,6 +9,7 @@ itself. Between two stops of an old deployment events are published, so that the
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from statistics import median
 
 from service.adapters.embedded_kafka import EmbeddedKafka
 from service.adapters.topic_admin import apply_topics
@@ -41,18 +43,25 @@ DAY_MS = 1_772_323_200_000  # 2026-03-01
 
 @dataclass
 class Figures:
-    """What the rounds took."""
+    """What the rounds took, and the rounds that failed."""
 
     ready_seconds: list[float]
     stop_seconds: list[float]
+    failures: list[str]
 
     def told(self) -> str:
         """Return one line for people."""
-        ready, stop = sorted(self.ready_seconds), sorted(self.stop_seconds)
         return (
-            f"{len(ready)} starts and stops: ready in {ready[len(ready) // 2]:.1f} s (at most {ready[-1]:.1f}), "
-            f"ended in {stop[len(stop) // 2]:.1f} s (at most {stop[-1]:.1f})"
+            f"{len(self.ready_seconds)} starts and stops, {len(self.failures)} failed: "
+            f"ready in {_spread(self.ready_seconds)}, ended in {_spread(self.stop_seconds)}"
         )
+
+
+def _spread(seconds: list[float]) -> str:
+    ranked = sorted(seconds)
+    if not ranked:
+        return "no time known"
+    return f"{median(ranked):.2f} s (p95 {ranked[int(0.95 * (len(ranked) - 1))]:.2f}, at most {ranked[-1]:.2f})"
 
 
 @contextmanager
@@ -111,9 +120,9 @@ def start_and_stop(bootstrap: str, names: TopicNames, log: Path, dwell_seconds: 
 
 
 def rounds(bootstrap: str, folder: Path, count: int, seed: int, note: Callable[[str], None]) -> Figures:
-    """Start and stop a worker so often."""
+    """Start and stop a worker so often; a round that fails is kept, and the next one begins."""
     rng = Random(seed)
-    figures = Figures([], [])
+    figures = Figures([], [], [])
     names = TopicNames()
     for number in range(count):
         is_fresh = number % FRESH_EVERY == 0
@@ -126,10 +135,16 @@ def rounds(bootstrap: str, folder: Path, count: int, seed: int, note: Callable[[
             made = [event(LOGIN, f"a{each % 20}", f"{number}-{each}", DAY_MS, {"user": "u"}) for each in range(200)]
             produce(bootstrap, names.input("usage"), [(each.key, each.value, (), each.partition) for each in made])
         log = folder / f"start-{number:03d}.log"
-        ready, stop = start_and_stop(bootstrap, names, log, rng.choice((0.0, 0.0, 0.3, 1.5)))
+        told = f"{number + 1}/{count} {'fresh' if is_fresh else 'old'}"
+        try:
+            ready, stop = start_and_stop(bootstrap, names, log, rng.choice((0.0, 0.0, 0.3, 1.5)))
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            figures.failures.append(f"{told}: {error}\n{log.read_text(errors='replace')[-4000:]}")
+            note(f"FAILED {figures.failures[-1]}")
+            continue
         figures.ready_seconds.append(ready)
         figures.stop_seconds.append(stop)
-        note(f"{number + 1}/{count} {'fresh' if is_fresh else 'old'}: ready in {ready:.1f} s, ended in {stop:.1f} s")
+        note(f"{told}: ready in {ready:.1f} s, ended in {stop:.1f} s")
     return figures
 
 
@@ -139,8 +154,9 @@ def told(line: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Run as many rounds as asked on an embedded broker of its own."""
+def main() -> int:
+    """Run as many rounds as asked on an embedded broker of its own; exit code 1 when one failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the broker and the busy processes must end with it
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -152,7 +168,8 @@ def main() -> None:
             told(figures.told())
         finally:
             kafka.stop()
+    return 1 if figures.failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,6 +17,8 @@ from tests.integration.kafka_tools import produce
 ACCOUNT = "acme"
 END_SECONDS = 60
 
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos]
+
 
 def logins(first: int, count: int) -> list[LogRecord]:
     """Make logins of one account, numbered from `first`."""
@@ -59,9 +61,6 @@ def refusal(run: Run) -> str:
     return slot.process.output()
 
 
-@pytest.mark.kafka
-@pytest.mark.slow
-@pytest.mark.chaos
 def test_input_deleted_before_it_was_read_is_refused(run: Run) -> None:
     """F14: events that retention took before they were scored are not passed over without a word."""
     publish(run, logins(5, 5))
@@ -71,9 +70,6 @@ def test_input_deleted_before_it_was_read_is_refused(run: Run) -> None:
     assert f"{topic}/{partition} begins at offset 8, but records from 5 on are not scored" in said
 
 
-@pytest.mark.kafka
-@pytest.mark.slow
-@pytest.mark.chaos
 def test_input_deleted_under_a_running_worker_is_refused(run: Run) -> None:
     """F14: a worker that is overtaken by retention while it runs stops and says so."""
     slot = run.fleet.slots[0]
@@ -92,9 +88,6 @@ def test_input_deleted_under_a_running_worker_is_refused(run: Run) -> None:
     assert f"{topic}/{partition} begins at offset 9, but records from 6 on are not scored" in slot.process.output()
 
 
-@pytest.mark.kafka
-@pytest.mark.slow
-@pytest.mark.chaos
 def test_a_stored_state_of_an_unknown_format_is_refused(run: Run) -> None:
     """F18: a state that a newer release wrote is neither read nor overwritten."""
     newer = HEADER.pack(FORMAT + 1, 1, 1) + b"who knows"
@@ -104,9 +97,6 @@ def test_a_stored_state_of_an_unknown_format_is_refused(run: Run) -> None:
     assert "run the version that wrote it, or a newer one" in said
 
 
-@pytest.mark.kafka
-@pytest.mark.slow
-@pytest.mark.chaos
 def test_a_raised_partition_count_is_refused(run: Run) -> None:
     """F23: with a raised count keys would move; the worker says the way out, and no event is committed unscored."""
     topic = run.topics.input("usage")

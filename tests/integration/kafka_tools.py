@@ -18,6 +18,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from service.adapters.topic_admin import committed_offsets, end_offsets
 from service.settings import Settings
 
+WORKER_MODULE = "service.cli.main"
+
 
 class TestedProcess:
     """A Python module running in a process of its own, its output in a file."""
@@ -65,18 +67,17 @@ class TestedProcess:
             self.kill()
 
 
-def start_worker(settings: Settings, log: Path, *arguments: str) -> TestedProcess:
-    """Start `vitals worker` for these settings."""
-    return TestedProcess(
-        log,
-        "service.cli.main",
-        "worker",
-        *arguments,
-        VITALS_BROKER=settings.broker or "",
-        VITALS_APP_ID=settings.app_id,
-        VITALS_TOPIC_PREFIX=settings.topic_prefix,
-        VITALS_SESSION_TIMEOUT_SECONDS="6",
-    )
+def start_worker(
+    settings: Settings, log: Path, *arguments: str, module: str = WORKER_MODULE, **variables: str
+) -> TestedProcess:
+    """Start `vitals worker` for these settings, with the shortest session timeout unless another one is given."""
+    environment = {
+        "VITALS_BROKER": settings.broker or "",
+        "VITALS_APP_ID": settings.app_id,
+        "VITALS_TOPIC_PREFIX": settings.topic_prefix,
+        "VITALS_SESSION_TIMEOUT_SECONDS": "6",
+    }
+    return TestedProcess(log, module, "worker", *arguments, **{**environment, **variables})
 
 
 def lag_records(bootstrap: str, group: str, topics: Iterable[str]) -> int:

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import (
     committed_offsets,
     describe_partitions,
@@ -207,6 +208,21 @@ def test_offsets_of_partitions_and_groups(settings: Settings, bootstrap: str) ->
     assert ends == {(topic, number): 3 if number == 5 else 0 for number in range(8)}
     assert committed == {(topic, 5): 2}
     assert nobody == {}
+
+
+def test_offsets_of_no_partition_are_none(bootstrap: str) -> None:
+    """A question about topics that do not exist is answered; the client's own tasks do not cancel who asked."""
+    assert asyncio.run(end_offsets(bootstrap, ["never-made"])) == {}
+
+
+def test_a_consumer_may_be_closed_right_away(bootstrap: str) -> None:
+    """Whoever opens a consumer and needs nothing of it, or fails at once, meets no cancellation."""
+
+    async def open_and_close() -> str:
+        async with open_consumer(bootstrap):
+            return "closed"
+
+    assert asyncio.run(open_and_close()) == "closed"
 
 
 def test_the_layout_names_every_topic_that_a_worker_uses() -> None:
