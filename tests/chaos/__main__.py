@@ -46,6 +46,7 @@ def main() -> int:
                 _say(f"no time left for {scenario.name} and the ones after it")
                 break
             size = scenario.short if options.short else scenario.full
+            scenario = scenario if options.short else scenario.at_full_size()
             result = run_scenario(scenario, size, seed + number, clusters(scenario), folder)
             _tell(result)
             results.append(result)
@@ -116,7 +117,8 @@ class Places:
             self.stop()
             self._cluster = Cluster(self._folder / f"brokers-{scenario.brokers}", scenario.brokers)
             self._cluster.start()
-        return Place(self._cluster.direct, self._cluster.bootstrap, self._cluster)
+        self._cluster.mend()
+        return Place(self._cluster.direct, self._cluster.bootstrap(0), self._cluster)
 
     def stop(self) -> None:
         """Stop the brokers."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos.compare import Verdict
 from tests.chaos.mutants import MUTANTS
-from tests.chaos.runner import Result
+from tests.chaos.runner import Result, percentile
 
 HEADS = (
     *("fault", "what", "events", "crashes", "alerts", "repeated", "lost", "doubled", "missing", "unknown", "other"),
@@ -75,12 +75,6 @@ def mutant_table(results: Mapping[str, Result]) -> str:
         noticed = kinds or (result.failure.partition("\n")[0][:120] if result.noticed else "**not noticed**")
         lines.append(f"| {MUTANTS[name].title} | {result.scenario} | {noticed} |")
     return "\n".join(lines) + "\n"
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which the share of the values lies; 0 without any."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def _found(verdict: Verdict, kind: str) -> int:
