@@ -108,6 +108,7 @@ class Fleet:
             slot.started += 1
             slot.paused = False
             log = self._folder / f"w{slot.number}-{slot.started:03d}.log"
+            log.unlink(missing_ok=True)  # of a run before in the same folder: it would be taken for this worker's
             slot.process = TestedProcess(log, "tests.chaos.worker", "worker", *self._arguments, **self._variables(slot))
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> float:
