@@ -1,4 +1,8 @@
-"""`python -m tests.chaos`: the long run with random seeds, its report, and the table of mutants."""
+"""`python -m tests.chaos`: the long run with random seeds, its report, and the table of mutants.
+
+The report is written anew after every scenario, so a run may be cut into pieces by seeds or scenarios, and the reports
+of the pieces merged.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
+import logging
 import os
 import signal
 import sys
@@ -47,6 +52,7 @@ def main() -> int:
     """Run what is asked for; exit code 1 when anything is not as it must be."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the brokers and workers must end with it
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has jobs in the background ignore it
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that brokers are away is no news here
     options = _options()
     if options.merge:
         whole = merged(Report.model_validate_json(path.read_bytes()) for path in options.merge)

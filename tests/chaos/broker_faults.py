@@ -21,10 +21,10 @@ def kill_brokers(run: Run, times: int) -> None:
     run.fleet.wait_ready()
     for _ in range(times):
         partition = _busiest(run)
-        leader = leader_of(run.bootstrap, run.topics.changelog, partition)
+        leader = asyncio.run(leader_of(run.bootstrap, run.topics.changelog, partition))
         _bounce(run, leader, f"leads changelog partition {partition}")
     for _ in range(times):
-        _bounce(run, controller(run.bootstrap), "leads the controllers")
+        _bounce(run, asyncio.run(controller(run.bootstrap)), "leads the controllers")
 
 
 def _busiest(run: Run) -> int:

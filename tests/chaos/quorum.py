@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -75,27 +74,19 @@ class DescribeQuorumRequest(Request[DescribeQuorumRequest_v0]):  # type: ignore[
         return request_struct_class([(METADATA_TOPIC, [(0, {})], {})], {})
 
 
-def controller(bootstrap: str) -> int:
+async def controller(bootstrap: str) -> int:
     """Return the id of the node that leads the quorum of controllers."""
-
-    async def ask() -> int:
-        async with open_admin(bootstrap) as admin:
-            response = await admin._send_request(DescribeQuorumRequest())
-            partition = response.to_object()["topics"][0]["partitions"][0]
-            assert partition["error_code"] == 0, partition
-            found: int = partition["leader_id"]
-            return found
-
-    return asyncio.run(ask())
+    async with open_admin(bootstrap) as admin:
+        response = await admin._send_request(DescribeQuorumRequest())
+        partition = response.to_object()["topics"][0]["partitions"][0]
+        assert partition["error_code"] == 0, partition
+        found: int = partition["leader_id"]
+        return found
 
 
-def leader_of(bootstrap: str, topic: str, partition: int) -> int:
+async def leader_of(bootstrap: str, topic: str, partition: int) -> int:
     """Return the id of the broker that leads a partition."""
-
-    async def ask() -> int:
-        async with open_admin(bootstrap) as admin:
-            (described,) = await admin.describe_topics([topic])
-            leaders: dict[int, int] = {each["partition"]: each["leader"] for each in described["partitions"]}
-            return leaders[partition]
-
-    return asyncio.run(ask())
+    async with open_admin(bootstrap) as admin:
+        (described,) = await admin.describe_topics([topic])
+        leaders: dict[int, int] = {each["partition"]: each["leader"] for each in described["partitions"]}
+        return leaders[partition]

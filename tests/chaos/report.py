@@ -26,7 +26,7 @@ SIMULATED_DOES = (
 COLUMNS = ("lost", "doubled", "alert missing", "alert unknown")
 HEADS = (
     *("fault", "what", "runs", "events", "crashes", "alerts", "repeated", "lost", "doubled", "missing", "unknown"),
-    *("other", "made up for, p95 s", "max s", "stood still, max s", "verdict"),
+    *("other", "stale", "made up for, p95 s", "max s", "stood still, max s", "verdict"),
 )
 SETUP_HEADS = ("fault", "what happens", "brokers", "workers", "records/s", "takes, s", "limits")
 INTRO = """# Reliability
@@ -43,6 +43,8 @@ EXPLAINED = """- **events**: good events that were scored and compared, repetiti
 - **repeated**: alerts that came again with the same id and the same bytes, which is allowed after a crash.
 - **lost**, **doubled**: accounts whose state counts too few or too much; **missing**, **unknown**: alerts;
   **other**: every other difference. One of any is a failure.
+- **stale**: states that a former owner of a partition wrote after a later one. A partition has one owner in its
+  history as recovery reads it, which takes none of these; compared is what recovery gives.
 - **made up for**: seconds from a fault until everything that was acknowledged until a second after it is committed;
   under the event clock, where all is produced before, from the last fault to the end.
 - **stood still**: the longest time that a partition with unscored records committed nothing.
@@ -223,6 +225,7 @@ def _fault_row(runs: Sequence[RunRecord]) -> list[object]:
         *(counts[name] for name in ("events", "crashes", "alerts", "repeated alerts")),
         *(differences[kind] for kind in COLUMNS),
         sum(count for kind, count in differences.items() if kind not in COLUMNS),
+        counts["stale writes"],
         f"{percentile(took, 0.95):.1f}" if took else "",
         f"{max(took):.1f}" if took else "",
         f"{max(run.still_seconds_max for run in runs):.1f}" if took else "",

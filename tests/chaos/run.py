@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -57,7 +57,7 @@ class Plan:
     pace: float = 1.0
     """How much longer than in the short form there is between two faults."""
     ends_with_faults: bool = False
-    """Whether producing ends with the faults; the log must then be long enough for all of them."""
+    """Whether producing ends with the faults; the log has no end of its own then."""
 
     @property
     def recount_every(self) -> int:
@@ -82,8 +82,6 @@ class Outcome:
     """How long it took until each fault was made up for."""
     still_seconds_max: float = 0.0
     """The longest time that a partition with unscored records stood still."""
-    was_idle: bool = False
-    """Whether records no longer flowed when the last fault came, though they should."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,6 @@ class Run:
         self.history = self.fleet.history
         self.special: Callable[[Slot], dict[str, str]] = lambda _: {}
         self._producing: Producing | None = None
-        self._was_idle = False
         self._progress = Progress(self.bootstrap, self.topics.app_id, self._acknowledged, self.history.note)
 
     def _variables(self, slot: Slot) -> dict[str, str]:
@@ -135,7 +132,7 @@ class Run:
             **self.special(slot),
         }
 
-    def begin(self, log: list[LogRecord]) -> None:
+    def begin(self, log: Iterable[LogRecord]) -> None:
         """Make the topics, begin to produce, start the workers."""
         self.prepare(log)
         if self.plan.clock == "event":
@@ -145,7 +142,7 @@ class Run:
         if self.plan.clock == "wall":
             self.produce()
 
-    def prepare(self, log: list[LogRecord]) -> None:
+    def prepare(self, log: Iterable[LogRecord]) -> None:
         """Make the topics and have the log at hand."""
         self._make_topics()
         rate = self.plan.rate if self.plan.clock == "wall" else float("inf")
@@ -175,7 +172,6 @@ class Run:
     def end_producing(self) -> None:
         """Produce no more, where the plan has producing end with the faults."""
         if self._producing is not None and self.plan.ends_with_faults:
-            self._was_idle = not self.producing
             self._producing.stop()
             self.history.note(f"producing ends after {self.produced} records")
 
@@ -295,7 +291,6 @@ class Run:
             observed,
             [fault.seconds for fault in self._progress.faults if fault.seconds is not None],
             self._progress.still_seconds_max,
-            self._was_idle,
         )
 
     def _told(self) -> Counter[str]:
@@ -314,7 +309,7 @@ class Run:
 class Producing(threading.Thread):
     """Produces a log beside the faults, in order, at a rate; every record is acknowledged at the end."""
 
-    def __init__(self, bootstrap: str, topics: TopicNames, log: list[LogRecord], rate: float) -> None:
+    def __init__(self, bootstrap: str, topics: TopicNames, log: Iterable[LogRecord], rate: float) -> None:
         super().__init__(name="producing", daemon=True)
         self.rate = rate
         self.sent = 0
