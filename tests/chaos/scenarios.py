@@ -77,6 +77,7 @@ class Scenario:
     begins: bool = True
     """Whether records flow and workers run before `drive`; otherwise it begins itself."""
     limits: Limits = UNLIMITED
+    """At the full size."""
 
     def log(self, seed: int, size: Size) -> Iterable[LogRecord]:
         """Draw the records that flow meanwhile; without end, some accounts after the other, if faults end them."""
