@@ -20,7 +20,7 @@ from tests.chaos.simulated import LIVES, Simulated
 
 SIMULATED = "F4s"
 SIMULATED_DOES = (
-    f"{SIMULATED}: the product's ingest, scorer, partitions and committer on a broker of lists die {LIVES} times "
+    f"{SIMULATED}: the product's ingest, scorer, partitions and committer on a broker of lists die up to {LIVES} times "
     "at one named point, each run with another seed; what is left is judged as in every other scenario."
 )
 COLUMNS = ("lost", "doubled", "alert missing", "alert unknown")
