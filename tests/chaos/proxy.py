@@ -49,13 +49,11 @@ class Link:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self.weather.reset:
-                return
+                raise ConnectionResetError
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
+        except OSError:  # a client must learn as fast as from a dead broker itself that nobody is there
+            writer.transport.abort()
             return
-        finally:
-            if self.weather.reset:
-                writer.close()
         self._open |= {writer, back}
         try:
             pumps = [asyncio.ensure_future(self._pump(reader, back)), asyncio.ensure_future(self._pump(there, writer))]
