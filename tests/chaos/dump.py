@@ -45,8 +45,7 @@ def write(app: Any) -> None:
             f"active {tp in active} "
             f"delivered {[(b.first_offset, b.last_offset, b.applied) for b in delivered][:4]}"
         )
-    for task in asyncio.all_tasks():
-        lines.append(f"task {task.get_name()} {list(_awaiting(task.get_coro()))}")
+    lines += [f"task {task.get_name()} {list(_awaiting(task.get_coro()))}" for task in asyncio.all_tasks()]
     sys.stderr.write("chaos dump:\n" + "\n".join(lines) + "\n")
     sys.stderr.flush()
 
