@@ -62,7 +62,7 @@ def run_scenario(scenario: Scenario, size: Size, seed: int, place: Place, folder
             result.verdict, result.catch_up_seconds = outcome.verdict, outcome.catch_up_seconds
             result.still_seconds_max = outcome.still_seconds_max
             if size is scenario.full:  # short ones run on machines that do other things meanwhile
-                result.failure = "; ".join(_complaints(scenario.limits, outcome))
+                result.failure = "; ".join(complaints(scenario.limits, outcome))
         except Exception as error:
             result.failure = "".join(traceback.format_exception_only(error))[:20_000]
         result.history = run.history.lines
@@ -80,7 +80,7 @@ def _drive(scenario: Scenario, size: Size, seed: int, run: Run) -> Outcome:
     return run.finish()
 
 
-def _complaints(limits: Limits, outcome: Outcome) -> Iterator[str]:
+def complaints(limits: Limits, outcome: Outcome) -> Iterator[str]:
     """Tell what took too long."""
     took = outcome.catch_up_seconds
     for what, found, allowed in (

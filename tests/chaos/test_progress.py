@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from service.adapters.embedded_kafka import EmbeddedKafka
 from service.adapters.topic_admin import Partition, apply_topics
 from service.topic_catalogue import TopicNames
+from tests.chaos.compare import Verdict
 from tests.chaos.progress import Progress
 from tests.chaos.quorum import controller, leader_of
 from tests.chaos.report import Report, RunRecord, as_markdown, merged, this_machine
+from tests.chaos.run import Outcome
+from tests.chaos.runner import complaints
+from tests.chaos.scenarios import Limits
 
 HERE: Partition = ("usage", 0)
 THERE: Partition = ("usage", 1)
@@ -62,6 +67,22 @@ def test_a_partition_stands_still_while_it_has_records_and_commits_none(watched:
     look(13.0, 3, 10)
     look(14.0, 3, 10)
     assert progress.still_seconds_max == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (Limits(p95_seconds=30, max_seconds=60, still_seconds=60), []),
+        (Limits(p95_seconds=20), ["95 of 100 faults were made up for within 25.0 s, at most 20 s are allowed"]),
+        (Limits(max_seconds=24), ["a fault was made up for within 25.0 s, at most 24 s are allowed"]),
+        (Limits(still_seconds=10), ["a partition stood still for 12.0 s, at most 10 s are allowed"]),
+    ],
+)
+def test_what_takes_too_long_is_told(limits: Limits, told: list[str]) -> None:
+    """Each limit is held against its own figure."""
+    nothing: Any = None
+    outcome = Outcome(Verdict(), [], nothing, nothing, [2.0] * 9 + [25.0], still_seconds_max=12.0)
+    assert list(complaints(limits, outcome)) == told
 
 
 def record(seed: int, **changes: object) -> RunRecord:
