@@ -83,8 +83,6 @@ class Progress(threading.Thread):
 
     def _take(self, committed: Ends, now: float) -> None:
         ends = self._ends()
-        if not committed and not self._committed:
-            return  # the first workers are still starting
         for partition, end in ends.items():
             at = committed.get(partition, 0)
             if at >= end or at != self._committed.get(partition, 0):

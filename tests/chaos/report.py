@@ -47,7 +47,8 @@ EXPLAINED = """- **events**: good events that were scored and compared, repetiti
   history as recovery reads it, which takes none of these; compared is what recovery gives.
 - **made up for**: seconds from a fault until everything that was acknowledged until a second after it is committed;
   under the event clock, where all is produced before, from the last fault to the end.
-- **stood still**: the longest time that a partition with unscored records committed nothing.
+- **stood still**: the longest time that a partition with unscored records committed nothing, the first start of the
+  workers included.
 """
 TIMES = """Times are wall time with start, rest and comparison, means where there are several runs. A worker that
 ends is started again, as a process manager would.

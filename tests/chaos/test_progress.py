@@ -69,6 +69,14 @@ def test_a_partition_stands_still_while_it_has_records_and_commits_none(watched:
     assert progress.still_seconds_max == pytest.approx(8.0)
 
 
+def test_a_group_that_never_committed_stands_still(watched: Watched) -> None:
+    """What a storm of rebalances prevents from the beginning is told too."""
+    progress, _, _ = watched
+    progress._take({}, 0.0)
+    progress._take({}, 70.0)
+    assert progress.still_seconds_max == pytest.approx(70.0)
+
+
 @pytest.mark.parametrize(
     ("limits", "told"),
     [
