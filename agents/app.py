@@ -22,7 +22,7 @@ from service.errors import ConfigError, TopicError
 from service.ingest import Decoder
 from service.scoring.model import Model
 from service.settings import Settings
-from service.topic_catalogue import TopicNames, topic_specs
+from service.topic_catalogue import TopicNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Deps:
 
 async def check_topics_again(bootstrap: str, topics: TopicNames, partitions: int) -> None:
     """Raise an error when a topic of a running worker is gone or has another partition count."""
-    counts = await describe_partitions(bootstrap, [spec.name for spec in topic_specs(topics)])
+    counts = await describe_partitions(bootstrap, topics.worker_topics())
     gone = sorted(name for name, count in counts.items() if not count)
     if gone:
         raise TopicError(
@@ -57,7 +57,7 @@ async def check_topics(bootstrap: str, topics: TopicNames) -> int:
     number.
     """
     await ensure_topics(bootstrap, topics)
-    return common_partitions(await describe_partitions(bootstrap, [spec.name for spec in topic_specs(topics)]))
+    return common_partitions(await describe_partitions(bootstrap, topics.worker_topics()))
 
 
 def common_partitions(counts: Mapping[str, int | None]) -> int:

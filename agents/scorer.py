@@ -79,6 +79,11 @@ class Scorer:
 
     # -- the runtime's hooks -----------------------------------------------------------------------------
 
+    @property
+    def views_topic(self) -> str:
+        """The topic of the scores."""
+        return self.topics.scores
+
     def encode(self, value: AccountState) -> bytes:
         """Serialise an account's state."""
         return encode(value)

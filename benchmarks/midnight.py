@@ -20,6 +20,7 @@ import resource
 import selectors
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -36,7 +37,7 @@ from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.runtime.batch import RecordBatch
 from agents.runtime.commit import Committer
-from agents.runtime.producer import OutRecord, send_records
+from agents.runtime.producer import Ack, OutRecord, send_records
 from agents.runtime.runner import GC_THRESHOLDS
 from agents.runtime.table import FORMAT, HEADER, Partition, PartitionedTable
 from agents.scorer import Scorer
@@ -99,14 +100,20 @@ class _PatientSelector(selectors.DefaultSelector):
 class InstantProducer:
     """Packs batches as the real producer does and has them acknowledged a fixed time later."""
 
+    def __init__(self) -> None:
+        self._ends: Counter[tuple[str, int]] = Counter()
+
     def create_batch(self) -> BatchBuilder:
         """Make an empty batch."""
         return BatchBuilder(PRODUCE_BATCH_BYTES, 0)
 
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:  # noqa: ARG002 - the real producer's signature
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Ack]:
         """Close the batch; return the acknowledgement to wait for."""
+        records = batch.record_count()
         batch.close()
-        return asyncio.ensure_future(asyncio.sleep(ACK_SECONDS))
+        self._ends[topic, partition] += records
+        ack = Ack(topic, self._ends[topic, partition] - records, records)
+        return asyncio.ensure_future(asyncio.sleep(ACK_SECONDS, ack))
 
 
 class OwnedPartitions:

@@ -65,7 +65,7 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
         yield finding
     try:
         plans = await plan_topics(bootstrap, names)
-        topics = await read_topics(bootstrap, names.worker_topics())
+        topics = await read_topics(bootstrap, [*names.worker_topics(), names.clock])
     except VitalsError as error:
         yield Finding(
             "topics", "FAIL", str(error), "mend the brokers first: topics, clocks and workers were not looked at"
@@ -86,9 +86,9 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
 
 
 async def _clock(bootstrap: str, names: TopicNames, topics: list[TopicFacts]) -> list[Finding]:
-    if not any(topic.name == names.changelog for topic in topics):
-        return [Finding("clock", "WARN", "not measured: there is no changelog", "run `vitals topics apply`")]
-    return list(judge_clocks(await read_clocks(bootstrap, names.changelog)))
+    if not any(topic.name == names.clock for topic in topics):
+        return [Finding("clock", "WARN", f"not measured: there is no topic {names.clock}", "run `vitals topics apply`")]
+    return list(judge_clocks(await read_clocks(bootstrap, names.clock)))
 
 
 async def _group(bootstrap: str, settings: Settings, inputs: list[TopicFacts]) -> list[Finding]:

@@ -73,12 +73,17 @@ class TopicNames:
         """The compacted topic that is the truth about every account's state."""
         return f"{self.prefix}{self.app_id}-state-changelog"
 
+    @property
+    def clock(self) -> str:
+        """The topic that `vitals doctor` writes to, to learn the brokers' clocks; nobody reads it."""
+        return f"{self.prefix}{self.app_id}-clock"
+
     def dead_letters(self, kind: TopicKind) -> str:
         """Name the dead-letter topic of a kind of input."""
         return self.input(kind) + ".dlq"
 
     def worker_topics(self) -> list[str]:
-        """Name every topic that a worker reads or writes: all of them, and all with one partition count."""
+        """Name every topic that a worker reads or writes, all with one partition count."""
         dead_letters = [self.dead_letters(kind) for kind in TOPIC_KINDS]
         return [*self.inputs, self.rekeyed, *dead_letters, self.scores, self.alerts, self.changelog]
 

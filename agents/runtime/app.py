@@ -40,6 +40,10 @@ IDLE_SLICE_VALUES = 300
 BatchHandler = Callable[[RecordBatch], Awaitable[None]]
 
 
+def no_question() -> None:
+    """Let every write pass."""
+
+
 async def no_check() -> None:
     """Find nothing wrong: the topic check of an application that has none."""
 
@@ -67,6 +71,7 @@ class RuntimeApp(faust.App):
         self.options = options
         self.batch_max_records = options.batch_max_records
         self._input_topics: list[str] = []
+        self.before_write: Callable[[], None] = no_question
         super().__init__(
             options.app_id,
             broker=[f"kafka://{address}" for address in options.bootstrap.split(",")],

@@ -163,9 +163,10 @@ class Committer:
             started = time.perf_counter()
             records, outputs = partition.encode_dirty(self._changelog_topic, again, budget, progress)
             progress = None
-            await send_records(self._producer(), records)
+            partition.note_written(await send_records(self._producer(), records))
             await self._fault_point("state acknowledged")
-            await send_records(self._producer(), [output for made in outputs.values() for output in made])
+            made_now = [output for made in outputs.values() for output in made]
+            partition.note_written(await send_records(self._producer(), made_now))
             await self._fault_point("outputs published")
             partition.note_published()
             published = partition.hooks.published

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.produce import ProduceRequest
 from faust.transport.drivers import aiokafka as driver
 
 from service.errors import DependencyError
@@ -39,6 +40,20 @@ class DurableProducer(driver.Producer):
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
 
+    async def on_start(self) -> None:
+        """Start the client; it asks `app.before_write` before each request that writes."""
+        await super().on_start()
+        client = self.client.client
+        send = client.send
+
+        async def asking(node_id: int, request: Any, **options: Any) -> Any:
+            if isinstance(request, ProduceRequest):
+                await client.ready(node_id)  # a connection may take long; nothing is awaited after the question
+                self.app.before_write()  # type: ignore[attr-defined]  # a RuntimeApp
+            return await send(node_id, request, **options)
+
+        client.send = asking
+
     @property
     def client(self) -> AIOKafkaProducer:
         """The started aiokafka producer."""
@@ -47,24 +62,35 @@ class DurableProducer(driver.Producer):
         return self._producer
 
 
-async def send_records(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> None:
-    """Send the records, in order per partition, and return when every one is acknowledged.
+class Ack(NamedTuple):
+    """Where records of one partition came to stand, next to each other."""
+
+    topic: str
+    offset: int
+    records: int
+
+
+async def send_records(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> list[Ack]:
+    """Send the records, in order per partition, and return where they stand when every one is acknowledged.
 
     Raises the broker's error when any of them failed; the others may then have been written.
     """
     by_partition: dict[tuple[str, int], list[OutRecord]] = {}
     for record in records:
         by_partition.setdefault((record.topic, record.partition), []).append(record)
-    if by_partition:
-        await asyncio.gather(*(_send_partition(producer, *tp, group) for tp, group in by_partition.items()))
+    if not by_partition:
+        return []
+    sent = await asyncio.gather(*(_send_partition(producer, *tp, group) for tp, group in by_partition.items()))
+    return [ack for acks in sent for ack in acks]
 
 
-async def _send_partition(producer: AIOKafkaProducer, topic: str, partition: int, records: list[OutRecord]) -> None:
-    acks = [
-        await producer.send_batch(batch, topic, partition=partition) for batch in pack(producer.create_batch, records)
-    ]
-    for ack in acks:
-        await ack
+async def _send_partition(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: list[OutRecord]
+) -> list[Ack]:
+    batches = pack(producer.create_batch, records)
+    counts = [batch.record_count() for batch in batches]
+    acks = [await producer.send_batch(batch, topic, partition=partition) for batch in batches]
+    return [Ack(topic, (await ack).offset, count) for ack, count in zip(acks, counts, strict=True)]
 
 
 def pack(new_batch: Callable[[], BatchBuilder], records: Iterable[OutRecord]) -> list[BatchBuilder]:

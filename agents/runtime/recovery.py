@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Collection
 from typing import Any
 
 from aiokafka.errors import IllegalStateError
@@ -21,6 +22,7 @@ from faust.types import TP
 from mode import Service
 
 from agents.runtime.batch import Record
+from service.adapters.topic_reader import open_reader
 from service.errors import StateError, TopicError
 
 # A changelog whose last offsets hold no record (a compacted or emptied tail) is done when it stood still this often.
@@ -83,7 +85,7 @@ class ChunkedRecovery(Recovery):
         )
         await self.app.on_rebalance_complete.send()
         await self._refuse_new_inputs()
-        table.end_recovery()
+        table.end_recovery(await self._call(self._doubtful_views()))
         gc.freeze()  # what was just recovered is long-lived: no collection need look at it again
         if self.app.consumer_generation_id == generation_id:
             await self._start_inputs()
@@ -115,6 +117,30 @@ class ChunkedRecovery(Recovery):
                     "state: the topic was deleted and made anew; start over with a new VITALS_TOPIC_PREFIX and "
                     "VITALS_APP_ID"
                 )
+
+    async def _doubtful_views(self) -> dict[int, Collection[bytes]]:
+        """Find the keys whose views were written after the marker, by the owner that wrote it or by anybody else.
+
+        From here on every record that is not this worker's own is noticed, as its own must come next.
+        """
+        recovering, topic = self.app.state_table.recovering, self.app.state_table.hooks.views_topic
+        doubtful: dict[int, Collection[bytes]] = {}
+        if not recovering:
+            return doubtful
+        async with open_reader(self.app.options.bootstrap) as reader:
+            bounds = await reader.all_bounds([(topic, number) for number in recovering])
+            for number, partition in list(recovering.items()):
+                begin, (start, end) = partition.views_end, bounds[topic, number]
+                changelog = TP(self.app.options.changelog_topic, number)
+                partition.own_ends = {changelog.topic: self.active_offsets[changelog] + 1, topic: end}
+                if begin is None or begin == end:
+                    continue
+                if begin > end:  # the topic was made anew
+                    doubtful[number] = partition.data.keys()
+                    continue
+                chunks = reader.read(topic, number, max(begin, start), end)
+                doubtful[number] = {record.key async for chunk in chunks for record in chunk if record.key is not None}
+        return doubtful
 
     async def _call(self, awaitable: Any) -> Any:
         """Await a consumer call; raise RebalanceAgain or ServiceStopped when it is overtaken by one."""

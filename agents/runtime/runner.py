@@ -45,6 +45,7 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask_to_stop)
     watchdog.start()
+    app.before_write = watchdog.end_if_paused
     brokers = BrokerView(app)
     watches = [
         asyncio.ensure_future(Lookout(app, brokers).tell_forever(watchdog)),

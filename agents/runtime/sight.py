@@ -1,8 +1,9 @@
 """What the event loop tells the watchdog, and what it asks the brokers meanwhile.
 
 Twice a second: that it runs, what is delivered and not done, what is to be read. Every few seconds it asks the brokers
-for the topics and for the ends of the inputs. No answer means that nothing can be expected to move; a topic that is
-gone, has another partition count or ends before what was read of it stops the worker, once a second look agrees.
+for the topics and for the ends of partitions. No answer means that nothing can be expected to move. A topic that is
+gone, has another partition count or ends before what was read of it stops the worker, once a second look agrees; a
+record of somebody else in the worker's own topics stops it at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from agents.runtime.table import ForeignWriteError, refuse_foreign
 from agents.runtime.watchdog import Sight, Waiting, Watchdog
 from service.errors import DependencyError, TopicError, VitalsError
 
@@ -54,9 +56,12 @@ class BrokerView:
                     await self._app.options.check_topics()
                 self._answered_seconds = time.monotonic()
                 await self._look_at_ends()
+                await self._look_at_own_ends()
                 self._fault = ("", 0)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader
+            except ForeignWriteError:
+                raise
             except VitalsError as fault:
                 self._confirm(fault)
 
@@ -65,6 +70,25 @@ class BrokerView:
         self._fault = (str(fault), times + 1 if seen == str(fault) else 1)
         if self._fault[1] >= LOOKS_THAT_AGREE:
             raise fault
+
+    async def _look_at_own_ends(self) -> None:
+        """Raise ForeignWriteError when somebody else wrote to a partition that rests; others see it as they write."""
+        owned = self._app.state_table.owned
+        resting = {
+            TP(topic, number): (partition, partition.generation, end)
+            for number, partition in owned.items()
+            if not partition.lock.locked()
+            for topic, end in partition.own_ends.items()
+        }
+        if not resting:
+            return
+        async with asyncio.timeout(CLIENT_SECONDS):
+            found = await self._app.consumer.highwaters(*resting)
+        for tp, (partition, generation, own_end) in resting.items():
+            still_rests = not partition.lock.locked() and partition.generation == generation
+            if owned.get(tp.partition) is partition and still_rests:
+                # A leader that is new may not know yet how far it is, so an end before ours says nothing.
+                refuse_foreign(tp.topic, tp.partition, own_end, max(own_end, found[tp]))
 
     async def _look_at_ends(self) -> None:
         inputs = self._app.owned_inputs()

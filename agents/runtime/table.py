@@ -11,12 +11,15 @@ Each changelog record opens with a header that this layer owns:
 `epoch` grows with every owner that the partition has, and `revision` with every change of the value; recovery keeps the
 highest of both, in this order, so a paused worker that wakes up after its partitions moved cannot put its state over
 that of the next owner, however many changes it had made. What it wrote all the same is written anew by recovery, before
-compaction could keep it. `generation` counts the flushes of the partition. The marker record (key MARKER_KEY) tells of
-the partition: its generation is the last one whose outputs were acknowledged (after a crash, exactly the keys of later
-generations may lack their outputs, and they are published again), its number of 8 bytes is the progress of the
-partition's time at the last commit, and its payload, JSON, has its writer's epoch and by topic the input offsets that
-were about to be committed: an input that ends before them was deleted and made anew. Beside them are the application's
-own notes on each input.
+compaction could keep it. The owner notices such writes: it is alone, so each of its records must come where its last
+one ended (`own_ends`). When one does not, it stops, and the recovery of its restart sees to the rest.
+
+`generation` counts the flushes of the partition. The marker record (key MARKER_KEY) tells of the partition: its
+generation is the last one whose outputs were acknowledged (after a crash, exactly the keys of later generations may
+lack their outputs, and they are published again), its number of 8 bytes is the progress of the partition's time at the
+last commit, and its payload, JSON, has its writer's epoch and by topic the input offsets that were about to be
+committed: an input that ends before them was deleted and made anew. Beside them are the application's own notes on each
+input, and where the views ended: recovery publishes those again that were written after that.
 
 Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
 value is now, may wait: only the last one counts, and making one costs more than storing the state. A key is `outdated`
@@ -29,7 +32,7 @@ import asyncio
 import json
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
 from typing import Any, Protocol
@@ -37,7 +40,7 @@ from typing import Any, Protocol
 from faust.tables.table import Table
 from faust.types import TP
 
-from agents.runtime.producer import OutRecord
+from agents.runtime.producer import Ack, OutRecord
 from service.errors import StateError
 
 FORMAT = 1
@@ -49,7 +52,6 @@ EPOCH_BYTES = 3
 EPOCH_SHIFT = 40
 MARKER_KEY = b"\x00marker"
 NO_GENERATION = bytes(4)
-NO_ZOMBIE = (1 << 32) - 1
 # Late keys that one commit looks at: more than any commit has the time to make views for.
 LATE_KEYS_MAX = 10_000
 
@@ -62,6 +64,10 @@ class Value(Protocol):
 
 class StateHooks(Protocol):
     """What the table asks its application for; everything but `recovered` must be free of awaits and of I/O."""
+
+    @property
+    def views_topic(self) -> str:
+        """The topic of the views; only the owner of a partition writes to it."""
 
     def encode(self, value: Any) -> bytes:
         """Serialise a value."""
@@ -116,10 +122,11 @@ class Partition:
         "notes",
         "number",
         "outdated",
+        "own_ends",
         "progress",
         "published_generation",
         "stale",
-        "zombie_generation",
+        "views_end",
     )
 
     def __init__(self, number: int, hooks: StateHooks, epoch: int = 0) -> None:
@@ -128,7 +135,6 @@ class Partition:
         self.hooks = hooks
         self.epoch = epoch
         self.marker_epoch = bytes(EPOCH_BYTES)
-        self.zombie_generation = NO_ZOMBIE
         self.stale: set[bytes] = set()  # keys whose last record is one of an owner before the marker's
         self.data: dict[bytes, Any] = {}
         self.dirty: set[bytes] = set()
@@ -142,6 +148,8 @@ class Partition:
         self.input_ends: dict[str, int] = {}  # by topic: the offset after the last record that is in the state
         self.notes: dict[str, list[int]] = {}  # the application's own, by input topic, kept in the marker
         self.marked: dict[str, Any] | None = None  # what the marker in the changelog tells; None when there is none
+        self.own_ends: dict[str, int] = {}  # by topic that only the owner writes: the offset after its last record
+        self.views_end: int | None = None  # where the marker says that the views ended
         self.generation = 0
         self.published_generation = 0
         self.progress = 0
@@ -219,25 +227,25 @@ class Partition:
         told = json.loads(value[HEADER.size :] or b"{}")
         epoch = int(told.get("epoch", 0)).to_bytes(EPOCH_BYTES, "big")
         _, generation, progress = HEADER.unpack_from(value)
-        if epoch < self.marker_epoch:  # with its marker a zombie may have published views of any key from there on
-            self.zombie_generation = min(self.zombie_generation, generation)
+        if epoch < self.marker_epoch:
+            self.marked = {}  # a zombie's is the last one now: a true one must be written
             return
-        if epoch > self.marker_epoch:  # this owner recovered after the zombie, and has seen to it
-            self.zombie_generation = NO_ZOMBIE
         self.marker_epoch = epoch
         self.published_generation, self.progress = generation, progress
         self.input_ends = told.get("input_ends", {})
         self.notes = told.get("notes", {})
+        self.views_end = told.get("views_end")
         self.marked = self._told()
 
-    def finish_recovery(self) -> list[bytes]:
+    def finish_recovery(self, doubtful: Collection[bytes] = ()) -> list[bytes]:
         """Set epoch and generation counter; return the keys whose last outputs, or newest states, may be missing.
 
-        They are late until their outputs are made: a flush of other keys must not move the marker past them.
+        `doubtful` are the keys whose last view may be somebody else's. All are late until their outputs are made: a
+        flush of other keys must not move the marker past them.
         """
-        published = min(self.published_generation, self.zombie_generation).to_bytes(4, "big")
-        stale = self.stale
-        unpublished = [key for key, value in self.data.items() if value[GENERATION] > published or key in stale]
+        published = self.published_generation.to_bytes(4, "big")
+        again = self.stale.union(doubtful)
+        unpublished = [key for key, value in self.data.items() if value[GENERATION] > published or key in again]
         unpublished.sort(key=lambda key: self.data[key][GENERATION])
         self.late = {key: int.from_bytes(self.data[key][GENERATION], "big") for key in unpublished}
         last_epoch = max((value[EPOCH] for value in self.data.values()), default=self.marker_epoch)
@@ -303,14 +311,37 @@ class Partition:
             if made:
                 outputs[key] = made
         self.marked = self._told()
-        told = json.dumps({"epoch": self.epoch, **self.marked}).encode()
+        views_end = self.own_ends.get(self.hooks.views_topic)
+        told = json.dumps({"epoch": self.epoch, "views_end": views_end, **self.marked}).encode()
         marker = HEADER.pack(FORMAT, self.published_generation, self.progress) + told
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         return records, outputs
 
+    def note_written(self, acks: Iterable[Ack]) -> None:
+        """Note where records came to stand; raises ForeignWriteError when somebody else wrote in between."""
+        for topic, offset, records in acks:
+            if topic in self.own_ends:
+                refuse_foreign(topic, self.number, self.own_ends[topic], offset)
+                self.own_ends[topic] = offset + records
+
     def note_published(self) -> None:
         """Move the marker: every output made so far is acknowledged."""
         self.published_generation = next(iter(self.late.values()), self.generation + 1) - 1
+
+
+class ForeignWriteError(StateError):
+    """Somebody else wrote to a partition of the owner's own topics."""
+
+
+def refuse_foreign(topic: str, number: int, own_end: int, found: int) -> None:
+    """Raise ForeignWriteError when a partition of the owner alone goes on elsewhere than at its own end."""
+    if found != own_end:
+        raise ForeignWriteError(
+            f"{topic}/{number} goes on at offset {found}, but what this worker knows of it ends at {own_end}: another "
+            "worker wrote there, one that was paused or cut off and does not know yet that it lost the partition, or "
+            "one with the same topics and another VITALS_APP_ID; or the brokers lost records. A restart reads "
+            "everything again and mends it"
+        )
 
 
 class PartitionedTable(Table[bytes, Any]):
@@ -337,12 +368,12 @@ class PartitionedTable(Table[bytes, Any]):
         """Begin a partition anew, empty and out of everybody's reach, for recovery to fill."""
         self.recovering[number] = Partition(number, self.hooks, epoch)
 
-    def end_recovery(self) -> None:
-        """Hand every recovered partition to the application."""
+    def end_recovery(self, doubtful: Mapping[int, Collection[bytes]]) -> None:
+        """Hand every recovered partition to the application; for `doubtful` see `Partition.finish_recovery`."""
         while self.recovering:
             number, partition = self.recovering.popitem()
             self.owned[number] = partition
-            self.hooks.recovered(partition, partition.finish_recovery())
+            self.hooks.recovered(partition, partition.finish_recovery(doubtful.get(number, ())))
 
     def drop_partitions(self) -> None:
         """Let go of every partition: late work on one of them changes an orphan and is never flushed."""

@@ -7,7 +7,8 @@ the loop: one line with the reason, the stacks of all threads, exit code 1. Noth
 which a restart goes on from what is committed.
 
 A paused process (SIGSTOP, a sleeping machine) that wakes later than `stall_seconds` ends as well: its partitions are
-about to have, or have, another owner, and what it would still write is old. After a shorter pause it goes on.
+about to have, or have, another owner, and what it would still write is old: the producer asks before each write
+(`end_if_paused`), so nothing leaves before the pause is seen. After a shorter pause it goes on.
 """
 
 from __future__ import annotations
@@ -98,6 +99,10 @@ class Rules:
             or self._spinning(now_seconds, cpu_seconds, sight)
         )
 
+    def paused(self, now_seconds: float) -> str | None:
+        """Return why the process must end when nothing was judged for too long; for other threads."""
+        return self._paused(now_seconds - self._checked_seconds)
+
     def _paused(self, seconds: float) -> str | None:
         if seconds < self._limits.stall_seconds:
             return None
@@ -143,6 +148,7 @@ class Watchdog:
         self.limits = limits
         self._stop_asked_seconds: float | None = None
         self._sight = Sight(seconds=time.monotonic())
+        self._rules = Rules(limits, time.monotonic())
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -153,17 +159,22 @@ class Watchdog:
         """Take what the loop sees now."""
         self._sight = sight
 
+    def end_if_paused(self) -> None:
+        """End the process when it was paused too long just now, and this is the first of its threads to run again."""
+        reason = self._rules.paused(time.monotonic())
+        if reason is not None:
+            end_process(reason)
+
     def note_stop(self) -> None:
         """Expect the process to end within its time from the first call on; safe in a signal handler."""
         if self._stop_asked_seconds is None:
             self._stop_asked_seconds = time.monotonic()
 
     def _watch(self) -> None:
-        rules = Rules(self.limits, time.monotonic())
         armed_seconds = 0.0
         while True:
             now_seconds = time.monotonic()
-            reason = rules.judge(now_seconds, time.process_time(), self._sight, self._stop_asked_seconds)
+            reason = self._rules.judge(now_seconds, time.process_time(), self._sight, self._stop_asked_seconds)
             if reason is not None:
                 end_process(reason)
             if now_seconds - armed_seconds > BACKSTOP_INTERVAL_SECONDS:

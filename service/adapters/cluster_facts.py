@@ -28,7 +28,6 @@ from service.adapters.topic_admin import (
 from service.adapters.topic_reader import open_reader
 
 BROKER_SECONDS: Final = 5.0
-CLOCK_KEY: Final = b"\x00doctor"
 CLOCK_RECORDS: Final = 3  # the one that was acknowledged fastest counts
 WRITE_SECONDS: Final = 10.0
 LOG_APPEND_TIME: Final = 1
@@ -165,10 +164,10 @@ async def read_group(bootstrap: str, group: str, topics: Iterable[TopicFacts]) -
     return GroupFacts(described["state"] or "Dead", len(described["members"]), offsets)
 
 
-async def read_clocks(bootstrap: str, changelog: str) -> list[ClockFacts]:
-    """Measure the clock of every broker that leads a partition of the changelog; none when it keeps other times.
+async def read_clocks(bootstrap: str, clock_topic: str) -> list[ClockFacts]:
+    """Measure the clock of every broker that leads a partition of the clock topic; none when it keeps other times.
 
-    Raises DependencyError when the changelog takes no writes.
+    Raises DependencyError when the topic takes no writes.
     """
     # No waiting for followers, and so for no reader: the measurement wants the leader's clock, soon.
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks=1, request_timeout_ms=REQUEST_TIMEOUT_MS)
@@ -176,20 +175,20 @@ async def read_clocks(bootstrap: str, changelog: str) -> list[ClockFacts]:
         try:
             await producer.start()
             async with asyncio.timeout(WRITE_SECONDS):
-                numbers = await producer.partitions_for(changelog)
-                led = {producer.client.cluster.leader_for_partition(TopicPartition(changelog, n)): n for n in numbers}
+                numbers = await producer.partitions_for(clock_topic)
+                led = {producer.client.cluster.leader_for_partition(TopicPartition(clock_topic, n)): n for n in numbers}
                 leaders = {node: number for node, number in led.items() if node is not None and node >= 0}
-                found = [await _measure(producer, changelog, number, node) for node, number in leaders.items()]
+                found = [await _measure(producer, clock_topic, number, node) for node, number in leaders.items()]
         finally:
             await producer.stop()
     return [clock for clock in found if clock is not None]
 
 
-async def _measure(producer: Any, changelog: str, number: int, node_id: int) -> ClockFacts | None:
+async def _measure(producer: Any, clock_topic: str, number: int, node_id: int) -> ClockFacts | None:
     fastest: ClockFacts | None = None
     for _ in range(CLOCK_RECORDS):
         sent_ms = time.time_ns() // 1_000_000
-        ack = await producer.send_and_wait(changelog, None, key=CLOCK_KEY, partition=number)
+        ack = await producer.send_and_wait(clock_topic, b"clock", partition=number)
         acked_ms = time.time_ns() // 1_000_000
         if ack.timestamp_type != LOG_APPEND_TIME:
             return None

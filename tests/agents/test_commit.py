@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, cast
 
 import pytest
 from faust.types import TP
 
 from agents.runtime.commit import SLICE_KEYS, Committer
+from agents.runtime.producer import Ack
 from agents.runtime.table import MARKER_KEY, Partition, PartitionedTable
-from service.errors import DependencyError
+from service.errors import DependencyError, StateError
 from tests.agents.test_table import CountHooks, count
 
 KEYS = [f"key-{number}".encode() for number in range(3 * SLICE_KEYS)]
@@ -22,16 +24,19 @@ class Broker:
     def __init__(self) -> None:
         self.log: list[tuple[str, list[bytes]]] = []
         self.refuses = ""
+        self.ends: Counter[str] = Counter()
 
     def create_batch(self) -> Batch:
         return Batch()
 
-    async def send_batch(self, batch: Batch, topic: str, partition: int) -> asyncio.Future[None]:
-        async def acknowledge() -> None:
+    async def send_batch(self, batch: Batch, topic: str, partition: int) -> asyncio.Future[Ack]:
+        async def acknowledge() -> Ack:
             await asyncio.sleep(0)
             if topic == self.refuses:
                 raise DependencyError("refused")
             self.log.append((topic, [key for key in batch.keys if key != MARKER_KEY]))
+            self.ends[topic] += len(batch.keys)
+            return Ack(topic, self.ends[topic] - len(batch.keys), len(batch.keys))
 
         return asyncio.ensure_future(acknowledge())
 
@@ -45,6 +50,9 @@ class Batch:
     def append(self, *, timestamp: Any, key: bytes, value: Any, headers: Any) -> bool:
         self.keys.append(key)
         return True
+
+    def record_count(self) -> int:
+        return len(self.keys)
 
 
 class Table:
@@ -115,6 +123,19 @@ def test_nothing_is_committed_after_a_refusal(topic: str) -> None:
     with pytest.raises(DependencyError, match="refused"):
         asyncio.run(committing(committer, broker, is_last=True))
     broker.refuses = ""
+    with pytest.raises(DependencyError, match="earlier flush failed"):
+        asyncio.run(committing(committer, broker))
+    assert ("offsets", []) not in broker.log
+
+
+@pytest.mark.parametrize("topic", ["changelog", "counts"])
+def test_nothing_is_committed_after_a_foreign_record(topic: str) -> None:
+    """When somebody else wrote a state or a view, the commit fails before its offsets, now and ever after."""
+    partition, broker, committer = made()
+    partition.own_ends = {"changelog": 0, "counts": 0}
+    broker.ends[topic] += 1
+    with pytest.raises(StateError, match=f"{topic}/0 goes on at offset 1, but"):
+        asyncio.run(committing(committer, broker, is_last=True))
     with pytest.raises(DependencyError, match="earlier flush failed"):
         asyncio.run(committing(committer, broker))
     assert ("offsets", []) not in broker.log

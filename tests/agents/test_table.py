@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.runtime.producer import OutRecord
+from agents.runtime.producer import Ack, OutRecord
 from agents.runtime.table import HEADER, MARKER_KEY, Partition, ViewBudget
 from service.errors import StateError
 
@@ -26,6 +26,8 @@ class Count:
 
 class CountHooks:
     """Hooks of a table of counts; the view of a key is its count."""
+
+    views_topic = "counts"
 
     def encode(self, value: Any) -> bytes:
         return json.dumps([value.revision, value.total]).encode()
@@ -172,24 +174,46 @@ def test_a_zombie_with_more_changes_never_replaces_the_next_owner() -> None:
     assert recover(changelog)[1] == []
 
 
-def test_views_that_a_zombie_may_have_published_are_made_again() -> None:
-    """A zombie's marker alone tells that it published late views; they are outputs to repeat until an owner did so."""
+def test_views_that_somebody_else_may_have_published_are_made_again() -> None:
+    """Keys whose last view is doubtful are outputs to repeat, though every output was acknowledged."""
+    changelog: list[Stored] = []
+    owner, _ = recover(changelog)
+    for key in (b"a", b"b"):
+        count(owner, key)
+    flush(owner, changelog)
+    flush(owner, changelog)
+    recovered = Partition(0, CountHooks())
+    recovered.apply_changelog(changelog)
+    assert recovered.finish_recovery({b"b", b"unknown"}) == [b"b"]
+    assert list(recovered.late) == [b"b"]
+
+
+def test_the_marker_tells_where_the_views_ended() -> None:
+    """What stands behind that may be anybody's; a zombie's marker does not count, and a true one must be written."""
     changelog: list[Stored] = []
     zombie, _ = recover(changelog)
-    for key in (b"a", b"b"):
-        count(zombie, key)
-    flush(zombie, changelog, budget=ViewBudget(0))
-    owner, unpublished = recover(changelog)
-    assert sorted(unpublished) == [b"a", b"b"]
-    owner.dirty.update(unpublished)
+    zombie.own_ends["counts"] = 3
+    count(zombie, b"a")
+    flush(zombie, changelog)
+    owner, _ = recover(changelog)
+    assert owner.views_end == 3
+    owner.own_ends["counts"] = 5
+    owner.input_ends["usage"] = 7
     flush(owner, changelog)
-    flush(owner, changelog)
-    count(owner, b"c")
-    flush(owner, changelog)
-    assert recover(changelog)[1] == [b"c"]
-    flush(zombie, changelog)  # nothing is dirty, but two views are late
+    flush(zombie, changelog)
+    again, _ = recover(changelog)
+    assert again.views_end == 5
+    assert again.needs_marker()
 
-    assert sorted(recover(changelog)[1]) == [b"a", b"b", b"c"]
+
+@pytest.mark.parametrize("offset", [9, 11])
+def test_a_record_of_somebody_else_is_noticed(offset: int) -> None:
+    """Own records stand next to each other; a gap is another writer, a step back is a broker that lost records."""
+    partition = Partition(0, CountHooks())
+    partition.own_ends["counts"] = 4
+    partition.note_written([Ack("counts", 4, 5), Ack("alerts", 100, 1), Ack("counts", 9, 1)])
+    with pytest.raises(StateError, match=rf"counts/0 goes on at offset {offset}, but .* ends at 10"):
+        partition.note_written([Ack("counts", offset, 1)])
 
 
 def test_a_deleted_key_is_gone_after_recovery() -> None:

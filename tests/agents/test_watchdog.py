@@ -88,8 +88,12 @@ def test_a_process_that_was_paused_ends_when_it_wakes() -> None:
     worker.now_seconds += 4.5
     assert worker.judge() is None
     assert worker.pass_time(60) is None
+    assert worker.rules.paused(worker.now_seconds) is None
     worker.now_seconds += 18.0
-    assert worker.judge() == "the process was paused for 18.0 s, and its partitions may have another owner"
+    told = "the process was paused for 18.0 s, and its partitions may have another owner"
+    assert worker.rules.paused(worker.now_seconds) == told, "whoever runs first sees it"
+    assert worker.judge() == told
+    assert worker.rules.paused(worker.now_seconds) is None
 
 
 def test_a_head_batch_that_stays_ends_the_process() -> None:

@@ -15,10 +15,12 @@ from typing import Any
 import agents.app
 import agents.ingest
 import agents.runtime.commit
+import agents.runtime.sight
+import agents.runtime.table
 from agents.partition_task import PartitionTask
 from agents.runtime.app import RuntimeApp
 from agents.runtime.commit import Committer
-from agents.runtime.producer import OutRecord, send_records
+from agents.runtime.producer import Ack, OutRecord, send_records
 from agents.runtime.recovery import ChunkedRecovery
 from agents.runtime.table import HEADER, MARKER_KEY, Partition, PartitionedTable, ViewBudget
 from agents.runtime.transport import BatchConsumer
@@ -140,10 +142,12 @@ def swallowed_send_error() -> None:
     """Take a write that the broker refused for done."""
     send = agents.runtime.commit.send_records  # type: ignore[attr-defined]
 
-    async def send_and_hope(producer: Any, records: Iterable[OutRecord]) -> None:
+    async def send_and_hope(producer: Any, records: Iterable[OutRecord]) -> list[Ack]:
+        acks: list[Ack] = []
         for record in records:
             with contextlib.suppress(Exception):
-                await send(producer, [record])
+                acks += await send(producer, [record])
+        return acks
 
     patch(agents.runtime.commit, "send_records", send_and_hope)
 
@@ -153,7 +157,7 @@ def unacknowledged_state() -> None:
     """Go on with a flush without awaiting the acknowledgements of states."""
     behind: set[asyncio.Task[None]] = set()
 
-    async def send_later(producer: Any, records: list[OutRecord]) -> None:
+    async def send_later(producer: Any, records: list[OutRecord]) -> list[Ack]:
         if any(record.key == MARKER_KEY for record in records):
 
             async def later() -> None:
@@ -163,8 +167,8 @@ def unacknowledged_state() -> None:
             task = asyncio.ensure_future(later())
             behind.add(task)
             task.add_done_callback(behind.discard)
-        else:
-            await send_records(producer, records)
+            return []
+        return await send_records(producer, records)
 
     patch(agents.runtime.commit, "send_records", send_later)
 
@@ -175,8 +179,8 @@ def kept_after_revoke() -> None:
     end = PartitionedTable.end_recovery
     kept: dict[int, Partition] = {}
 
-    def end_recovery(self: PartitionedTable) -> None:
-        end(self)
+    def end_recovery(self: PartitionedTable, doubtful: Any) -> None:
+        end(self, doubtful)
         for number, partition in self.owned.items():
             if number in kept:
                 partition.data, partition.live = kept[number].data, kept[number].live
@@ -227,8 +231,8 @@ def lost_unsent_alerts() -> None:
     """Forget in recovery what may not have been published."""
     finish = Partition.finish_recovery
 
-    def finish_recovery(self: Partition) -> list[bytes]:
-        finish(self)
+    def finish_recovery(self: Partition, doubtful: Any = ()) -> list[bytes]:
+        finish(self, doubtful)
         return []
 
     patch(Partition, "finish_recovery", finish_recovery)
@@ -246,7 +250,7 @@ def marker_too_early() -> None:
     patch(Partition, "encode_dirty", encode_dirty)
 
 
-@mutant("F7p")
+@mutant("F7bp", "to be sent")
 def last_record_wins() -> None:
     """Take an account's last record in recovery, also when a zombie wrote an older state after a newer one."""
     apply = Partition.apply_changelog
@@ -338,3 +342,22 @@ def committed_before_applied() -> None:
         return offsets
 
     patch(BatchConsumer, "take_offsets", take_offsets)
+
+
+@mutant("F7bk")
+def foreign_writes_unnoticed() -> None:
+    """Go on whatever somebody else writes to the own topics."""
+    patch(agents.runtime.table, "refuse_foreign", lambda *_: None)
+    patch(agents.runtime.sight, "refuse_foreign", lambda *_: None)
+
+
+@mutant("F7bp", "state acknowledged")
+def doubtful_views_trusted() -> None:
+    """Take the last views in the topic for the own ones in recovery."""
+    find = ChunkedRecovery._doubtful_views
+
+    async def find_none(self: ChunkedRecovery) -> dict[int, Any]:
+        await find(self)
+        return {}
+
+    patch(ChunkedRecovery, "_doubtful_views", find_none)

@@ -58,6 +58,8 @@ class Plan:
     """How much longer than in the short form there is between two faults."""
     ends_with_faults: bool = False
     """Whether producing ends with the faults; the log has no end of its own then."""
+    watched: bool = True
+    """Whether the workers have watchdogs; without, a pause is like that of a machine whose clocks stood still too."""
 
     @property
     def recount_every(self) -> int:
@@ -127,6 +129,7 @@ class Run:
             "VITALS_COMMIT_INTERVAL_SECONDS": str(self.plan.commit_interval_seconds),
             "VITALS_BATCH_MAX_RECORDS": str(self.plan.batch_max_records),
             "CHAOS_SLOW_SENDS": str(self.plan.slow_sends_seconds),
+            **({} if self.plan.watched else {"CHAOS_UNWATCHED": "1"}),
             **({"CHAOS_CLOCK": self._clock} if self.plan.clock == "wall" else {}),
             **self._fixed,
             **self.special(slot),

@@ -7,10 +7,10 @@ the same for all of them and stands in `compare`. What must hold besides is asse
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from agents.runtime.sight import LOOK_SECONDS
 from tests.chaos.broker_faults import below_min_isr, kill_brokers
 from tests.chaos.fleet import READY, RECOVERED, Slot
 from tests.chaos.link_faults import bad_weather, cut, swizzle
@@ -59,6 +59,7 @@ ALONE = Plan(workers=1, rate=80, slow_sends_seconds=0.1)
 ENDING = Plan(workers=1, rate=float("inf"), batch_max_records=10, slow_sends_seconds=0.1)
 CONTESTED = Plan(log="contested", workers=1, rate=80, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
+UNWATCHED = Plan(rate=150, watched=False)
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,13 @@ def pause_at_random(run: Run, times: int) -> None:
         run.fleet.pass_time(2)
 
 
-def pause_at_points(run: Run, times: int) -> None:
+def pause_at_points(
+    run: Run, times: int, points: tuple[str, ...] = (TO_BE_SENT, HALF_SENT, "state acknowledged", "outputs published")
+) -> None:
     """F7: a worker freezes in the middle of a flush, and goes on when others have written newer states."""
-    points = (TO_BE_SENT, HALF_SENT, "state acknowledged", "outputs published")
+    first = run.rng.randrange(len(points))
     for number in range(times):
-        point = points[number % len(points)]
+        point = points[(first + number) % len(points)]
         slot = run.fleet.running()[0]
         run.special = lambda each, point=point: {"CHAOS_PAUSE": f"{point}:6"} if each.number == 0 else {}  # type: ignore[misc]
         run.fleet.kill(slot)
@@ -213,9 +216,11 @@ def pause_at_points(run: Run, times: int) -> None:
 
 
 def die_as_zombie(run: Run, times: int) -> None:
-    """F7: a worker wakes up in the middle of a flush, writes what it has, and dies: no rebalance sees its writes."""
+    """F7: a worker wakes up in a flush when all is done, writes what it has, and dies: no rebalance sees that."""
     for _ in range(times):
-        run.special = lambda each: {"CHAOS_PAUSE": f"{TO_BE_SENT}:6"} if each.number == 0 else {}
+        run.special = lambda each: (
+            {"CHAOS_PAUSE": f"{TO_BE_SENT}:6", "CHAOS_FAULT": "outputs published"} if each.number == 0 else {}
+        )
         slot = run.fleet.running()[0]
         run.fleet.kill(slot)
         run.fleet.tend()
@@ -223,10 +228,11 @@ def die_as_zombie(run: Run, times: int) -> None:
         run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, "w0 to freeze", 60)  # type: ignore[misc]
         run.history.note("w0 froze in a flush")
         run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.catch_up()  # nothing comes after what the zombie writes
         run.fleet.resume(slot)
-        time.sleep(0.5)
-        run.fleet.kill(slot)
         slot.expected_to_run = False
+        run.fleet.wait_until(lambda slot=slot: not slot.alive, "the zombie to end", 20)  # type: ignore[misc]
+        run.fleet.pass_time(2 * LOOK_SECONDS)  # where nothing is written, the owner looks only so often
 
 
 def storm(run: Run, times: int) -> None:
@@ -306,6 +312,9 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_000, 10, 10), SLOW, brokers=3),
         Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
+        Scenario("F7b", "zombie of a frozen machine", pause_at_random, Size(200, 5, 1), Size(600, 10, 3), UNWATCHED),
+        Scenario("F7bp", "the same, in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), UNWATCHED),
+        Scenario("F7bk", "the same, and it dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), UNWATCHED),
         Scenario("F11", "rebalance storm", storm, Size(250, 5, 5), Size(1_000, 10, 30), SLOW, limits=STORMED),
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False

@@ -25,7 +25,7 @@ from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.runtime.batch import RecordBatch
 from agents.runtime.commit import Committer
-from agents.runtime.producer import OutRecord, send_records
+from agents.runtime.producer import Ack, OutRecord, send_records
 from agents.runtime.table import Partition
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer
@@ -94,6 +94,10 @@ class ListBatch:
         self.records.append((key, value, headers))
         return self
 
+    def record_count(self) -> int:
+        """Count the records."""
+        return len(self.records)
+
 
 @dataclass
 class Fate:
@@ -154,11 +158,11 @@ class World:
         """Make an empty produce request."""
         return ListBatch()
 
-    async def send_batch(self, batch: ListBatch, topic: str, *, partition: int) -> asyncio.Future[None]:
+    async def send_batch(self, batch: ListBatch, topic: str, *, partition: int) -> asyncio.Future[Ack]:
         """Take a produce request; the future is its acknowledgement."""
         return asyncio.ensure_future(self._written(batch, TP(topic, partition)))
 
-    async def _written(self, batch: ListBatch, tp: TP) -> None:
+    async def _written(self, batch: ListBatch, tp: TP) -> Ack:
         async with self._orders.setdefault(tp, asyncio.Lock()):  # requests to one partition keep their order
             await self._wait_a_little()
             fails = await self._step()
@@ -167,12 +171,14 @@ class World:
                 await self._pass(TO_BE_SENT)
             if fails and self.rng.random() < 0.5:
                 await self._end()
+            offset = len(self.broker.records.get(tp, ()))
             for key, value, headers in batch.records:
                 self.broker.write(tp, key, value, headers)
             if fails:
                 await self._end()
             if is_flush:
                 await self._pass(HALF_SENT)
+            return Ack(tp.topic, offset, len(batch.records))
 
     async def _send_aside(self, records: list[OutRecord]) -> None:
         await send_records(cast("Any", self), records)
@@ -221,19 +227,24 @@ class World:
 
     def _recovers(self) -> bool:
         """Recover every partition; return whether it lives to see the end."""
-        changelog = self.broker.topics.changelog
+        changelog, scores = self.broker.topics.changelog, self.broker.topics.scores
         if self._dies_in_recovery(RECOVERY_BEGUN):
             return False
         for number in range(PARTITIONS):
             partition = Partition(number, self.scorer, self._epoch)
-            partition.apply_changelog(self.broker.records.get(TP(changelog, number), []))
+            states = self.broker.records.get(TP(changelog, number), [])
+            partition.apply_changelog(states)
+            views = self.broker.records.get(TP(scores, number), [])
+            partition.own_ends = {changelog: len(states), scores: len(views)}
             self.owned[number] = partition
             if number == PARTITIONS // 2 and self._dies_in_recovery(RECOVERY_HALFWAY):
                 return False
         if self._dies_in_recovery(RECOVERY_READ):
             return False
         for partition in self.owned.values():
-            self.scorer.recovered(partition, partition.finish_recovery())
+            views = self.broker.records.get(TP(scores, partition.number), [])
+            doubtful = {record.key for record in views[partition.views_end or 0 :]}
+            self.scorer.recovered(partition, partition.finish_recovery(doubtful))
         return not self._dies_in_recovery(RECOVERY_HANDED_OVER)
 
     def _dies_in_recovery(self, point: str) -> bool:

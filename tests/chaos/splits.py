@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 import agents.app
 import agents.runtime.commit
-from agents.runtime.producer import OutRecord, send_records
+from agents.runtime.producer import Ack, OutRecord, send_records
 from agents.runtime.recovery import ChunkedRecovery
 from agents.runtime.table import PartitionedTable
 from agents.runtime.transport import BatchConsumer
@@ -52,17 +52,16 @@ def lengthen_fetches(seconds: float) -> None:
 
 
 def _split_sends(passed: Passed, slow_sends_seconds: float) -> None:
-    async def send_halves(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> None:
+    async def send_halves(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> list[Ack]:
         whole = list(records)
         if whole:
             passed(TO_BE_SENT)
-        if len(whole) > 1:
-            await send_records(producer, whole[: len(whole) // 2])
-            passed(HALF_SENT)
-            await asyncio.sleep(slow_sends_seconds)
-            await send_records(producer, whole[len(whole) // 2 :])
-        else:
-            await send_records(producer, whole)
+        if len(whole) <= 1:
+            return await send_records(producer, whole)
+        acks = await send_records(producer, whole[: len(whole) // 2])
+        passed(HALF_SENT)
+        await asyncio.sleep(slow_sends_seconds)
+        return acks + await send_records(producer, whole[len(whole) // 2 :])
 
     async def send_aside(producer: AIOKafkaProducer, records: Iterable[OutRecord]) -> None:
         await send_records(producer, records)
@@ -89,8 +88,8 @@ def _split_recovery(passed: Passed) -> None:
         passed(RECOVERY_READ)
         await refuse(self)
 
-    def end(self: PartitionedTable) -> None:
-        end_recovery(self)
+    def end(self: PartitionedTable, doubtful: Any) -> None:
+        end_recovery(self, doubtful)
         passed(RECOVERY_HANDED_OVER)
 
     patch(ChunkedRecovery, "_seek_to_start", seek_to_start)

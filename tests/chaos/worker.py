@@ -1,8 +1,9 @@
 """A worker under test: `vitals worker` with a clock, fault points and seeded bugs that the environment names.
 
 Only tests start it. What it changes is patched from here, never in the product: `CHAOS_CLOCK` (see `WorkerClock`),
-`CHAOS_FAULT` (`<point>:<n>`, the process ends at the n-th passing as by a power cut), `CHAOS_UNWATCHED` (no watchdog
-ends it when it was paused) and `CHAOS_MUTANT`.
+`CHAOS_FAULT` (`<point>:<n>`, the process ends at the n-th passing as by a power cut), `CHAOS_PAUSE` (the same, it
+stops there; `CHAOS_FAULT` then names the point at which it ends when it goes on), `CHAOS_UNWATCHED` (no watchdog ends
+it when it was paused) and `CHAOS_MUTANT`.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ class WorkerClock:
 class FaultPoint:
     """Signals the own process at the n-th passing of a point: nothing runs in it after that, as in a crash."""
 
-    def __init__(self, told: str, number_of_signal: signal.Signals) -> None:
+    def __init__(self, told: str, number_of_signal: signal.Signals, then: str = "") -> None:
         self._signal = number_of_signal
+        self._then = then
         self._point, _, number = told.rpartition(":")
         self._left = int(number or 0)
         self._works = False
@@ -62,6 +64,8 @@ class FaultPoint:
             sys.stderr.write(f"chaos: {self._signal.name} at {point!r}\n")
             sys.stderr.flush()
             os.kill(os.getpid(), self._signal)
+            if self._then:  # it was paused, and goes on
+                self._point, self._left, self._signal = self._then, 1, signal.SIGKILL
 
 
 def main() -> None:
@@ -74,9 +78,11 @@ def main() -> None:
     if clock:
         deps["now_ms"] = WorkerClock(clock).now_ms
     told = os.environ.get("CHAOS_PAUSE")
-    if told or "CHAOS_UNWATCHED" in os.environ:  # what it does when it wakes is the matter, so let it live
-        patch(Watchdog, "start", lambda _: None)
-    fault = FaultPoint(told, signal.SIGSTOP) if told else FaultPoint(os.environ.get("CHAOS_FAULT", ""), signal.SIGKILL)
+    if "CHAOS_UNWATCHED" in os.environ:
+        patch(Watchdog, "start", lambda self: None)
+        patch(Watchdog, "end_if_paused", lambda self: None)
+    at_fault = os.environ.get("CHAOS_FAULT", "")
+    fault = FaultPoint(told, signal.SIGSTOP, at_fault) if told else FaultPoint(at_fault, signal.SIGKILL)
     deps["fault_point"] = fault.passing
     splits.install(fault.passed, float(os.environ.get("CHAOS_SLOW_SENDS", "0")))
     dump.install()

@@ -33,7 +33,7 @@ class CountingHooks:
     """State hooks of the counting application: every hundredth count of a key goes to the output topic."""
 
     def __init__(self, output: str) -> None:
-        self.output = output
+        self.views_topic = output
 
     def encode(self, value: Any) -> bytes:
         """Encode as JSON."""
@@ -53,7 +53,7 @@ class CountingHooks:
 
     def view(self, partition: Partition, key: bytes, value: Any) -> OutRecord:
         """Publish the total."""
-        return OutRecord(self.output, partition.number, key, str(value.total).encode())
+        return OutRecord(self.views_topic, partition.number, key, str(value.total).encode())
 
     def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
         """Nothing to note."""

@@ -149,7 +149,10 @@ def test_a_stop_leaves_everything_committed(counting: Counting) -> None:
     with counting.filling(chunks=8):
         worker = counting.start()
         worker.wait_for(READY)
-        time.sleep(1)
+        deadline = time.monotonic() + 60
+        while not counting.stored():
+            assert time.monotonic() < deadline, "nothing is stored"
+            time.sleep(0.3)
         started = time.monotonic()
         assert worker.terminate() == 0
         assert time.monotonic() - started < 10

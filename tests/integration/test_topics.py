@@ -142,7 +142,7 @@ def test_two_workers_may_ensure_topics_at_once(settings: Settings, bootstrap: st
         return list(await asyncio.gather(*(ensure_topics(bootstrap, names) for _ in range(2))))
 
     made = asyncio.run(both())
-    assert set(made[0]) | set(made[1]) == set(names.worker_topics())
+    assert set(made[0]) | set(made[1]) == {*names.worker_topics(), names.clock}
     assert asyncio.run(ensure_topics(bootstrap, names)) == []
     assert {plan.action for plan in asyncio.run(plan_topics(bootstrap, names))} == {"ok"}
 
@@ -212,7 +212,7 @@ def test_offsets_of_partitions_and_groups(settings: Settings, bootstrap: str) ->
 def test_the_layout_names_every_topic_that_a_worker_uses() -> None:
     """topics.yaml and the catalogue agree, with and without a prefix; sources are stable numbers."""
     names = TopicNames(app_id="scores-eu", prefix="eu.")
-    assert {spec.name for spec in topic_specs(names)} == set(names.worker_topics())
+    assert {spec.name for spec in topic_specs(names)} == {*names.worker_topics(), names.clock}
     assert {spec.partitions for spec in topic_specs(names)} == {8}
     assert names.changelog == "eu.scores-eu-state-changelog"
     assert [names.source_of(names.input(kind)) for kind in TOPIC_KINDS] == [0, 1, 2, 3, 4]
