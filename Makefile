@@ -52,7 +52,7 @@ bench: install ## measure throughput, latency, memory and recovery on the embedd
 quality: install ## judge the default model on simulated companies: who is warned, who is bothered (ARGS="--json")
 	@$(BIN)/python -m benchmarks.alert_quality $(ARGS)
 
-chaos: install ## break workers, brokers and links for up to an hour, and compare all that is left (ARGS="--seed 7 F1 F8")
+chaos: install ## break workers, brokers and links for up to an hour, and compare all that is left (ARGS="--seeds 7,8 --report docs F1 F8")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 chaos-mutants: install ## run every seeded bug of the runtime against the scenario that must notice it

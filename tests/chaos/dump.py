@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from agents.runtime.app import RuntimeApp
@@ -44,8 +45,13 @@ def write(app: Any) -> None:
             f"active {tp in active} "
             f"delivered {[(b.first_offset, b.last_offset, b.applied) for b in delivered][:4]}"
         )
-    for task in asyncio.all_tasks():
-        frames = task.get_stack(limit=3)
-        lines.append(f"task {task.get_name()} {[f'{f.f_code.co_qualname}:{f.f_lineno}' for f in frames]}")
+    lines += [f"task {task.get_name()} {list(_awaiting(task.get_coro()))}" for task in asyncio.all_tasks()]
     sys.stderr.write("chaos dump:\n" + "\n".join(lines) + "\n")
     sys.stderr.flush()
+
+
+def _awaiting(waiting: Any) -> Iterator[str]:
+    """Name what a coroutine awaits, and what that awaits, down to what is not a coroutine."""
+    while (frame := getattr(waiting, "cr_frame", None)) is not None:
+        yield f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+        waiting = waiting.cr_await

@@ -17,6 +17,7 @@ import psutil
 from tests.integration.kafka_tools import TestedProcess
 
 READY = "Worker ready"
+RECOVERED = "Recovered "
 READY_SECONDS = 90.0
 STOP_SECONDS = 25.0
 IN_VAIN = "in vain for"
@@ -107,11 +108,12 @@ class Fleet:
             slot.started += 1
             slot.paused = False
             log = self._folder / f"w{slot.number}-{slot.started:03d}.log"
+            log.unlink(missing_ok=True)  # of a run before in the same folder: it would be taken for this worker's
             slot.process = TestedProcess(log, "tests.chaos.worker", "worker", *self._arguments, **self._variables(slot))
 
-    def wait_ready(self) -> None:
-        """Wait until every worker is ready, tending them meanwhile."""
-        self.wait_until(lambda: all(slot.ready for slot in self.running()), "all workers to be ready", READY_SECONDS)
+    def wait_ready(self, seconds: float = READY_SECONDS) -> float:
+        """Wait until every worker is ready, tending them meanwhile; return how long it took."""
+        return self.wait_until(lambda: all(slot.ready for slot in self.running()), "all workers to be ready", seconds)
 
     def wait_until(self, done: Callable[[], bool], what: str, seconds: float) -> float:
         """Tend the workers until `done`; return how long it took; fails when time runs out."""
@@ -133,6 +135,10 @@ class Fleet:
     def running(self) -> list[Slot]:
         """List the slots that should have a process."""
         return [slot for slot in self.slots if slot.expected_to_run]
+
+    def rebalances(self) -> int:
+        """Count the rebalances that the logs of all workers tell of; each recovers what it was given."""
+        return sum(slot.process.output().count(RECOVERED) for slot in self.slots if slot.process is not None)
 
     def kill(self, slot: Slot) -> None:
         """End a worker as a power cut would."""

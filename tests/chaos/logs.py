@@ -90,11 +90,11 @@ SOLVED: tuple[TopicKind, str] = ("ticket", "ticket_solved")
 FACTS: tuple[TopicKind, str] = ("account", "account_updated")
 
 
-def live_log(seed: int, accounts: int, ticket_rounds: int) -> list[LogRecord]:
-    """Draw the log of the wall clock, in the order of production."""
-    rng = Random(f"live/{seed}")
+def live_log(seed: int, accounts: int, ticket_rounds: int, first: int = 0) -> list[LogRecord]:
+    """Draw the log of the wall clock, in the order of production; accounts are numbered from `first`."""
+    rng = Random(f"live/{seed}/{first}")
     placed: list[tuple[float, int, LogRecord]] = []
-    for number in range(accounts):
+    for number in range(first, first + accounts):
         is_stray = number % STRAY_ACCOUNTS_EACH == 3
         name = f"{'stray' if is_stray else 'acct'}-{number}"
         for sequence in _live_sequences(rng, name, ticket_rounds):
@@ -141,17 +141,17 @@ def _live_sequences(rng: Random, account: str, ticket_rounds: int) -> Iterator[l
     yield tickets
 
 
-def contested_log(seed: int, accounts: int, rounds: int) -> list[LogRecord]:
+def contested_log(seed: int, accounts: int, rounds: int, first: int = 0) -> list[LogRecord]:
     """Draw a log of the wall clock in which two topics compete for the score of every account."""
-    rng = Random(f"contested/{seed}")
+    rng = Random(f"contested/{seed}/{first}")
     placed: list[tuple[float, int, LogRecord]] = []
-    for number in range(accounts):
+    for number in range(first, first + accounts):
         account = f"both-{number}"
-        for first, second, name in ((OPENED, SOLVED, "ticket"), (FAILED, PAID, "invoice")):
+        for bad, good, name in ((OPENED, SOLVED, "ticket"), (FAILED, PAID, "invoice")):
             at_ms = LIVE_DAY_MS + 10 * HOUR_MS
             sequence = []
             for each in range(2 * rounds):
-                kind = second if each % 2 else first
+                kind = good if each % 2 else bad
                 what = f"{name[0]}{each // 2}"
                 data: dict[str, Any] = {"ticket": what} if name == "ticket" else _invoice(each // 2)
                 if kind is OPENED:

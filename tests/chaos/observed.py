@@ -50,13 +50,16 @@ class Observed:
         return found
 
     def stale_writes(self) -> int:
-        """Count the changelog records that are older than one before them: what zombies wrote."""
+        """Count the changelog records of former owners after those of a later one, and older states after newer."""
         newest: dict[bytes, bytes] = {}
+        owners: dict[int, bytes] = {}
         stale = 0
         for record in self.records[self.topics.changelog]:
             if record.key in MARKER_KEYS or record.value is None:
                 continue
-            stale += record.value[REVISION] < newest.get(record.key, b"")
+            owner = owners.get(record.partition, b"")
+            stale += record.value[EPOCH] < owner or record.value[REVISION] < newest.get(record.key, b"")
+            owners[record.partition] = max(owner, record.value[EPOCH])
             newest[record.key] = max(newest.get(record.key, b""), record.value[REVISION])
         return stale
 

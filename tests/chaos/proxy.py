@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Weather:
     reset: bool = False
     """Connections are refused and broken."""
     delay_seconds: float = 0.0
+    jitter_seconds: float = 0.0
+    """The delay differs by so much, both ways."""
     bytes_per_second: float = 0.0
     """0: as fast as it goes."""
     slice_bytes: int = CHUNK_BYTES
@@ -46,13 +49,11 @@ class Link:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self.weather.reset:
-                return
+                raise ConnectionResetError
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
+        except OSError:  # a client must learn as fast as from a dead broker itself that nobody is there
+            writer.transport.abort()
             return
-        finally:
-            if self.weather.reset:
-                writer.close()
         self._open |= {writer, back}
         try:
             pumps = [asyncio.ensure_future(self._pump(reader, back)), asyncio.ensure_future(self._pump(there, writer))]
@@ -74,7 +75,8 @@ class Link:
 
     async def _hold_up(self, size: int) -> None:
         if self.weather.delay_seconds:
-            await asyncio.sleep(self.weather.delay_seconds)
+            jitter = self.weather.jitter_seconds
+            await asyncio.sleep(self.weather.delay_seconds + random.uniform(-jitter, jitter))
         if self.weather.bytes_per_second:
             await asyncio.sleep(size / self.weather.bytes_per_second)
         while self.weather.cut:  # noqa: ASYNC110 - rare, and the weather is set from another thread
@@ -95,11 +97,6 @@ class Proxies:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
 
-    @property
-    def bootstrap(self) -> str:
-        """The addresses that clients must use."""
-        return ",".join(f"127.0.0.1:{link.port}" for link in self.links)
-
     def start(self) -> None:
         """Listen on all ports."""
         self._thread.start()
@@ -113,10 +110,9 @@ class Proxies:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
-    def set(self, weather: Weather, *numbers: int) -> None:
-        """Set the weather of some links, of all when none is named; `reset` also breaks what is open."""
-        for number, link in enumerate(self.links):
-            if not numbers or number in numbers:
-                link.weather = weather
-                if weather.reset:
-                    self._loop.call_soon_threadsafe(link.break_all)
+    def set(self, weather: Weather, number: int) -> None:
+        """Set the weather of a link; `reset` also breaks what is open."""
+        link = self.links[number]
+        link.weather = weather
+        if weather.reset:
+            self._loop.call_soon_threadsafe(link.break_all)

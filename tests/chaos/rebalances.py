@@ -38,6 +38,7 @@ def recovery_across_revoke(run: Run, times: int) -> None:
     gate.touch()
     run.fleet.scale(1)
     run.fleet.wait_ready()
+    run.produce()
     for _ in range(times):
         first = run.fleet.slots[0]
         gate.unlink()
@@ -55,8 +56,6 @@ def recovery_across_revoke(run: Run, times: int) -> None:
         run.fleet.scale(1)
         run.fleet.pass_time(OVERTAKEN_SECONDS)
         run.fleet.wait_ready()
-    run.produce()
-    run.fleet.pass_time(1)
     run.fleet.scale(2)
 
 

@@ -9,14 +9,15 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from service.adapters.topic_admin import apply_topics, end_offsets
+from service.adapters.topic_admin import Partition, apply_topics, end_offsets
 from service.errors import DependencyError
 from service.model.loader import load_model
 from service.settings import Clock
@@ -28,6 +29,7 @@ from tests.chaos.fleet import Fleet, Slot
 from tests.chaos.logs import LIVE_NOON_MS, LogKind, LogRecord
 from tests.chaos.observed import Observed, observe
 from tests.chaos.oracle import Accounting, CoreAccounting, Expected, InOrder, NaiveAccounting, expected_outcome
+from tests.chaos.progress import Progress
 from tests.integration.kafka_tools import lag_records
 
 MODELS: dict[LogKind, Path | None] = {
@@ -50,6 +52,7 @@ IN_ANY_ORDER = (
 )
 QUIET_SECONDS = 3.0
 CATCH_UP_SECONDS = 240.0
+SETTLE_SECONDS = 20.0
 SESSION_TIMEOUT_SECONDS = 6.0
 
 
@@ -65,6 +68,10 @@ class Plan:
     batch_max_records: int = 50
     slow_sends_seconds: float = 0.0
     """How long every flush stands still in the middle of its sending."""
+    pace: float = 1.0
+    """How much longer than in the short form there is between two faults."""
+    ends_with_faults: bool = False
+    """Whether producing ends with the faults; the log has no end of its own then."""
     watched: bool = True
     """Whether the workers have watchdogs; without, a pause is like that of a machine whose clocks stood still too."""
     changes_model: bool = False
@@ -90,6 +97,9 @@ class Outcome:
     expected: Expected
     observed: Observed
     catch_up_seconds: list[float] = field(default_factory=list)
+    """How long it took until each fault was made up for."""
+    still_seconds_max: float = 0.0
+    """The longest time that a partition with unscored records stood still."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class Place:
     direct: str
     """The brokers as the harness reaches them, whatever the weather."""
     bootstrap: str
-    """The brokers as the workers know them."""
+    """The brokers as the workers know them; a cluster has an own way to them for each worker."""
     cluster: Cluster | None = None
 
 
@@ -126,12 +136,12 @@ class Run:
         self.history = self.fleet.history
         self.special: Callable[[Slot], dict[str, str]] = lambda _: {}
         self.checks: list[Part] = []
-        self.catch_up_seconds: list[float] = []
         self._producing: Producing | None = None
+        self._progress = Progress(self.bootstrap, self.topics.app_id, self._acknowledged, self.history.note)
 
     def _variables(self, slot: Slot) -> dict[str, str]:
         return {
-            "VITALS_BROKER": self._worker_bootstrap,
+            "VITALS_BROKER": self._cluster.bootstrap(slot.number) if self._cluster else self._worker_bootstrap,
             "VITALS_APP_ID": self.topics.app_id,
             "VITALS_TOPIC_PREFIX": self.topics.prefix,
             "VITALS_SESSION_TIMEOUT_SECONDS": str(SESSION_TIMEOUT_SECONDS),
@@ -144,7 +154,7 @@ class Run:
             **self.special(slot),
         }
 
-    def begin(self, log: list[LogRecord]) -> None:
+    def begin(self, log: Iterable[LogRecord]) -> None:
         """Make the topics, begin to produce, start the workers."""
         self.prepare(log)
         if self.plan.clock == "event":
@@ -154,11 +164,12 @@ class Run:
         if self.plan.clock == "wall":
             self.produce()
 
-    def prepare(self, log: list[LogRecord]) -> None:
+    def prepare(self, log: Iterable[LogRecord]) -> None:
         """Make the topics and have the log at hand."""
         self._make_topics()
         rate = self.plan.rate if self.plan.clock == "wall" else float("inf")
         self._producing = Producing(self.bootstrap, self.topics, log, rate)
+        self._progress.start()
 
     def _make_topics(self) -> None:
         for left in (2, 1, 0):  # on a busy machine the leaders take their time
@@ -180,6 +191,24 @@ class Run:
         self.fleet.wait_until(lambda: not self.producing, "the log to be produced", CATCH_UP_SECONDS)
         self.history.note(f"{self.produced} records produced")
 
+    def end_producing(self) -> None:
+        """Produce no more, where the plan has producing end with the faults."""
+        if self._producing is not None and self.plan.ends_with_faults:
+            self._producing.stop()
+            self.history.note(f"producing ends after {self.produced} records")
+
+    def fault_ended(self, what: str) -> None:
+        """Measure from now how long it takes until a fault is made up for.
+
+        Not under the event clock, where all was produced before: there it is measured after the last fault only.
+        """
+        self.history.note(what)
+        if self.plan.clock == "wall":
+            self._progress.fault_ended(what)
+
+    def _acknowledged(self) -> dict[Partition, int]:
+        return dict(self._producing.acknowledged) if self._producing else {}
+
     @property
     def cluster(self) -> Cluster:
         """The brokers, for scenarios that break them."""
@@ -200,7 +229,6 @@ class Run:
         """Wait until everything produced is committed, and note how long that took."""
         took = self.fleet.wait_until(self._caught_up, "the workers to catch up", seconds)
         self.history.note(f"caught up in {took:.1f} s")
-        self.catch_up_seconds.append(took)
 
     def _caught_up(self) -> bool:
         try:
@@ -258,8 +286,13 @@ class Run:
 
     def finish(self) -> Outcome:
         """Let everything come to rest, stop the workers, and compare."""
+        if not self._progress.faults:
+            self._progress.fault_ended("the last fault")
+        self.end_producing()
         self.fleet.wait_ready()
         self.catch_up()
+        self.fleet.wait_until(lambda: self._progress.is_settled, "every fault to be made up for", SETTLE_SECONDS)
+        self._progress.stop()
         self.wait_quiet()
         self.fleet.wait_ready()
         codes = [self.fleet.terminate(slot) for slot in self.fleet.running()]
@@ -283,7 +316,14 @@ class Run:
         for check in self.checks:
             verdict.differences.extend(check(expected, observed))
         verdict.counts.update(self._told())
-        return Outcome(verdict, self.history.lines, expected, observed, self.catch_up_seconds)
+        return Outcome(
+            verdict,
+            self.history.lines,
+            expected,
+            observed,
+            [fault.seconds for fault in self._progress.faults if fault.seconds is not None],
+            self._progress.still_seconds_max,
+        )
 
     def _bounds(self) -> Bounds:
         crashes, zombies = self.fleet.crashes, self.fleet.zombies
@@ -297,6 +337,7 @@ class Run:
     def close(self) -> None:
         """End every process and thread of this run."""
         self.fleet.close()
+        self._progress.stop()
         if self._producing is not None:
             self._producing.stop()
         with contextlib.suppress(Exception):  # a cluster that is gone keeps nothing either
@@ -306,10 +347,12 @@ class Run:
 class Producing(threading.Thread):
     """Produces a log beside the faults, in order, at a rate; every record is acknowledged at the end."""
 
-    def __init__(self, bootstrap: str, topics: TopicNames, log: list[LogRecord], rate: float) -> None:
+    def __init__(self, bootstrap: str, topics: TopicNames, log: Iterable[LogRecord], rate: float) -> None:
         super().__init__(name="producing", daemon=True)
         self.rate = rate
         self.sent = 0
+        self.acknowledged: dict[Partition, int] = {}
+        """By partition the offset after the last acknowledged record."""
         self._brokers = bootstrap
         self._topics = topics
         self._log = log
@@ -344,21 +387,26 @@ class Producing(threading.Thread):
                 ahead = self.sent / self.rate - (time.monotonic() - began)
                 if ahead > 0:
                     await asyncio.sleep(ahead)
-                acks.append(
-                    await producer.send(
-                        self._topics.input(record.kind),
-                        record.value,
-                        key=record.key,
-                        partition=record.partition,
-                        headers=list(record.headers),
-                    )
+                ack = await producer.send(
+                    self._topics.input(record.kind),
+                    record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=list(record.headers),
                 )
+                ack.add_done_callback(self._note_acknowledged)
+                acks.append(ack)
                 self.sent += 1
             for ack in acks:
                 await ack
         finally:
             with contextlib.suppress(Exception):
                 await producer.stop()
+
+    def _note_acknowledged(self, ack: asyncio.Future[Any]) -> None:
+        if not ack.cancelled() and ack.exception() is None:
+            told = ack.result()
+            self.acknowledged[told.topic, told.partition] = told.offset + 1
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.compare import Verdict
 from tests.chaos.fleet import IN_VAIN
 from tests.chaos.run import Outcome, Place, Run, running
-from tests.chaos.scenarios import Scenario, Size
+from tests.chaos.scenarios import Limits, Scenario, Size
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Result:
     verdict: Verdict = field(default_factory=Verdict)
     history: list[str] = field(default_factory=list)
     catch_up_seconds: list[float] = field(default_factory=list)
+    still_seconds_max: float = 0.0
     failure: str = ""
     """What went wrong before there was a verdict."""
 
@@ -58,6 +60,9 @@ def run_scenario(scenario: Scenario, size: Size, seed: int, place: Place, folder
         try:
             outcome = _drive(scenario, size, seed, run)
             result.verdict, result.catch_up_seconds = outcome.verdict, outcome.catch_up_seconds
+            result.still_seconds_max = outcome.still_seconds_max
+            if size is scenario.full:  # short ones run on machines that do other things meanwhile
+                result.failure = "; ".join(complaints(scenario.limits, outcome))
         except Exception as error:
             result.failure = "".join(traceback.format_exception_only(error))[:20_000]
         result.history = run.history.lines
@@ -73,3 +78,21 @@ def _drive(scenario: Scenario, size: Size, seed: int, run: Run) -> Outcome:
         run.prepare(log)
     scenario.drive(run, size.times)
     return run.finish()
+
+
+def complaints(limits: Limits, outcome: Outcome) -> Iterator[str]:
+    """Tell what took too long."""
+    took = outcome.catch_up_seconds
+    for what, found, allowed in (
+        ("95 of 100 faults were made up for within", percentile(took, 0.95), limits.p95_seconds),
+        ("a fault was made up for within", max(took, default=0), limits.max_seconds),
+        ("a partition stood still for", outcome.still_seconds_max, limits.still_seconds),
+    ):
+        if found > allowed:
+            yield f"{what} {found:.1f} s, at most {allowed:.0f} s are allowed"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which the share of the values lies; 0 without any."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -2,7 +2,8 @@
 
 Ingest, scorer, partitions and committer are the product's; here are only a producer that writes to lists, a loop that
 reads them, and a power switch. Every produce request and every offset commit is a step. At the chosen one the world
-ends: the request is lost, or written without an acknowledgement. A world may also freeze there and wake up while its
+ends: the request is lost, or written without an acknowledgement. Or it ends at a named point, as the worker under test
+does: see `splits.py`. A world may also freeze there and wake up while its
 successor works, as a paused process does: then its writes are accepted, and its commit is refused.
 """
 
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from random import Random
 from typing import Any, cast
 
@@ -33,10 +35,22 @@ from service.scoring.model import Model
 from service.topic_catalogue import TopicNames
 from tests.chaos.logs import LIVE_NOON_MS, PARTITIONS, LogRecord
 from tests.chaos.observed import Observed
+from tests.chaos.splits import (
+    ASIDE_SENT,
+    HALF_SENT,
+    RECOVERY_BEGUN,
+    RECOVERY_HALFWAY,
+    RECOVERY_HANDED_OVER,
+    RECOVERY_POINTS,
+    RECOVERY_READ,
+    TO_BE_SENT,
+)
 
 CHUNK_RECORDS_MAX = 12
 BATCH_RECORDS_MAX = 20
 ZOMBIE_TURNS = 2_000
+STEPS_MAX = 60
+PASSINGS_MAX = 4
 
 
 class ListBroker:
@@ -85,10 +99,24 @@ class ListBatch:
         return len(self.records)
 
 
-class World:
-    """One process: its tasks, its memory, and the step at which its power fails (0: never)."""
+@dataclass
+class Fate:
+    """Where the power of a world fails: at the n-th of all steps, or of the passings of a point; 0: never."""
 
-    def __init__(self, broker: ListBroker, model: Model, rng: Random, *, epoch: int, fails_at: int = 0) -> None:
+    step: int = 0
+    point: str = ""
+    passing: int = 0
+
+    def passes(self, point: str) -> bool:
+        """Pass a point; say whether the world ends there."""
+        self.passing -= point == self.point
+        return point == self.point and self.passing == 0
+
+
+class World:
+    """One process: its tasks, its memory, and its fate."""
+
+    def __init__(self, broker: ListBroker, model: Model, rng: Random, *, epoch: int, fate: Fate) -> None:
         self.broker = broker
         self._epoch = epoch
         self.rng = rng
@@ -98,14 +126,16 @@ class World:
         self.is_zombie = False
         self.failures: list[str] = []
         self.steps = 0
-        self._fails_at = fails_at
+        self._fate = fate
+        self.has_died = False
         self.scorer = Scorer(model, broker.topics, "wall", lambda: LIVE_NOON_MS)
         self.owned: dict[int, Partition] = {}
-        self.committer = Committer(cast("Any", self), broker.topics.changelog, lambda: cast("Any", self))
+        self.committer = Committer(cast("Any", self), broker.topics.changelog, lambda: cast("Any", self), self._pass)
         self._delivered: dict[TP, deque[RecordBatch]] = {}
         self._passed: dict[TP, int] = {}
         self._read: dict[TP, int] = {}
         self._orders: dict[TP, asyncio.Lock] = {}
+        self._flushed = {broker.topics.changelog, broker.topics.alerts, broker.topics.scores}
         self.inputs = [*broker.topics.inputs, broker.topics.rekeyed]
         self._ingest = Ingest(
             scorer=self.scorer,
@@ -136,6 +166,9 @@ class World:
         async with self._orders.setdefault(tp, asyncio.Lock()):  # requests to one partition keep their order
             await self._wait_a_little()
             fails = await self._step()
+            is_flush = tp.topic in self._flushed
+            if is_flush:
+                await self._pass(TO_BE_SENT)
             if fails and self.rng.random() < 0.5:
                 await self._end()
             offset = len(self.broker.records.get(tp, ()))
@@ -143,10 +176,14 @@ class World:
                 self.broker.write(tp, key, value, headers)
             if fails:
                 await self._end()
+            if is_flush:
+                await self._pass(HALF_SENT)
             return Ack(tp.topic, offset, len(batch.records))
 
     async def _send_aside(self, records: list[OutRecord]) -> None:
         await send_records(cast("Any", self), records)
+        if records:
+            await self._pass(ASIDE_SENT)
 
     async def _commit_offsets(self, offsets: dict[TP, int]) -> bool:
         fails = await self._step()
@@ -162,7 +199,11 @@ class World:
     async def _step(self) -> bool:
         await self.awake.wait()
         self.steps += 1
-        return self.steps == self._fails_at
+        return self.steps == self._fate.step
+
+    async def _pass(self, point: str) -> None:
+        if self._fate.passes(point):
+            await self._end()
 
     async def _wait_a_little(self) -> None:
         for _ in range(self.rng.randrange(4)):
@@ -170,6 +211,7 @@ class World:
 
     async def _end(self) -> None:
         """Stop here: frozen until somebody wakes the zombie, if ever."""
+        self.has_died = True
         self.awake.clear()
         self.ended.set()
         await self.awake.wait()
@@ -178,7 +220,16 @@ class World:
 
     def begin(self) -> None:
         """Recover every partition and start to work."""
+        if self._recovers():
+            self._start(self._read_all())
+            self._start(self._commit_often())
+            self._start(self.scorer.publish_urgent(self.committer))
+
+    def _recovers(self) -> bool:
+        """Recover every partition; return whether it lives to see the end."""
         changelog, scores = self.broker.topics.changelog, self.broker.topics.scores
+        if self._dies_in_recovery(RECOVERY_BEGUN):
+            return False
         for number in range(PARTITIONS):
             partition = Partition(number, self.scorer, self._epoch)
             states = self.broker.records.get(TP(changelog, number), [])
@@ -186,11 +237,21 @@ class World:
             views = self.broker.records.get(TP(scores, number), [])
             partition.own_ends = {changelog: len(states), scores: len(views)}
             self.owned[number] = partition
+            if number == PARTITIONS // 2 and self._dies_in_recovery(RECOVERY_HALFWAY):
+                return False
+        if self._dies_in_recovery(RECOVERY_READ):
+            return False
+        for partition in self.owned.values():
+            views = self.broker.records.get(TP(scores, partition.number), [])
             doubtful = {record.key for record in views[partition.views_end or 0 :]}
             self.scorer.recovered(partition, partition.finish_recovery(doubtful))
-        self._start(self._read_all())
-        self._start(self._commit_often())
-        self._start(self.scorer.publish_urgent(self.committer))
+        return not self._dies_in_recovery(RECOVERY_HANDED_OVER)
+
+    def _dies_in_recovery(self, point: str) -> bool:
+        if self._fate.passes(point):
+            self.has_died = True
+            self.ended.set()
+        return self.has_died
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -247,7 +308,7 @@ class World:
     async def wake(self) -> None:
         """Go on as a zombie until its commit is refused, or until there is nothing that it would commit."""
         self.is_zombie = True
-        self._fails_at = 0
+        self._fate = Fate()
         self.ended.clear()
         self.awake.set()
         for _ in range(ZOMBIE_TURNS):
@@ -264,31 +325,44 @@ class World:
                 await task
 
 
-async def simulate(broker: ListBroker, model: Model, rng: Random, lives: int, zombies: float) -> list[str]:
-    """Let worlds end one after the other, and the last one finish; return the history."""
+def _fate(rng: Random, life: int, point: str) -> Fate:
+    """Choose where a life ends; before each that ends in recovery there is one that leaves something to recover."""
+    if point and not (point in RECOVERY_POINTS and life % 2 == 0):
+        return Fate(point=point, passing=1 if point in RECOVERY_POINTS else rng.randint(1, PASSINGS_MAX))
+    return Fate(step=rng.randrange(1, STEPS_MAX))
+
+
+async def simulate(
+    broker: ListBroker, model: Model, rng: Random, *, lives: int, zombies: float, point: str = ""
+) -> tuple[int, list[str]]:
+    """Let worlds end one after the other, and the last one finish; return how many died, and the history."""
     history: list[str] = []
     sleeping: World | None = None
-    life = 0
+    life = deaths = 0
     while life < lives or sleeping is not None:
-        world = World(broker, model, rng, epoch=life + 1, fails_at=rng.randrange(1, 60) if life < lives else 0)
+        fate = _fate(rng, life, point) if life < lives else Fate()
+        world = World(broker, model, rng, epoch=life + 1, fate=fate)
         world.begin()
         if sleeping is not None:
-            for _ in range(rng.randrange(60)):
+            for _ in range(rng.randrange(STEPS_MAX)):
                 await asyncio.sleep(0)
             history.append(f"the zombie wakes up after {world.steps} steps of its successor")
             await sleeping.wake()
             await sleeping.stop()
             sleeping = None
         await world.ended.wait()
-        history.append(f"life {life} ended at step {world.steps} {world.failures}")
+        deaths += world.has_died
+        history.append(
+            f"life {life} ended at step {world.steps}, {'died' if world.has_died else 'done'} {world.failures}"
+        )
         life += 1
         if life < lives and rng.random() < zombies:
             sleeping = world
         else:
             await world.stop()
-    last = World(broker, model, rng, epoch=life + 1)
+    last = World(broker, model, rng, epoch=life + 1, fate=Fate())
     last.begin()
     await last.ended.wait()
     await last.stop()
     history.append(f"the last life ended at step {last.steps} {last.failures}")
-    return history
+    return deaths, history
