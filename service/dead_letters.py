@@ -16,7 +16,8 @@ import orjson
 
 from schemas.outputs import ATTEMPTS_HEADER, DEAD_LETTER_PREFIX, DeadLetter
 from schemas.times import time_text
-from service.adapters.topic_admin import Partition, describe_partitions
+from service.adapters.clients import Partition
+from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import Bounds, ConsumedRecord, Headers, TopicReader
 from service.errors import DependencyError, InputError
 from service.topic_catalogue import TOPIC_KINDS, TopicKind, TopicNames

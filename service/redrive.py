@@ -26,8 +26,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.outputs import ATTEMPTS_HEADER
+from service.adapters.clients import Partition
 from service.adapters.cluster_facts import read_topics
-from service.adapters.topic_admin import Partition
 from service.adapters.topic_reader import Bounds, ConsumedRecord, TopicReader, open_reader
 from service.dead_letters import (
     REDRIVEN_FROM_HEADER,

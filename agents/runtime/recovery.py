@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
@@ -23,7 +23,7 @@ from mode import Service
 
 from agents.runtime.batch import Record
 from service.adapters.topic_reader import open_reader
-from service.errors import StateError, TopicError
+from service.errors import DependencyError, StateError, TopicError
 
 # A changelog whose last offsets hold no record (a compacted or emptied tail) is done when it stood still this often.
 STILL_CHECKS = 2
@@ -37,6 +37,7 @@ class ChunkedRecovery(Recovery):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._revoked = asyncio.Event()
         self.recovered_records = 0
         self.recovery_seconds = 0.0
 
@@ -59,8 +60,39 @@ class ChunkedRecovery(Recovery):
                 await self._recover(self._generation_id)
             except (RebalanceAgain, IllegalStateError):
                 self.log.info("Another rebalance began; recovery starts again")
+            except (TimeoutError, DependencyError, KafkaError) as error:
+                self.log.warning("Recovery starts again, as the brokers do not answer: %r", error)
+                self.signal_recovery_start.set()
+                await self.sleep(CHECK_INTERVAL_SECONDS)
             except ServiceStopped:
                 return
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """End a recovery that is under way: what it was for is another worker's, or will be assigned anew."""
+        super().on_partitions_revoked(revoked)
+        self._revoked.set()
+
+    async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
+        """Begin to recover what was assigned."""
+        self._revoked.clear()
+        await super().on_rebalance(*args, **kwargs)
+
+    async def _wait(self, awaitable: Any, timeout: Any = None) -> None:  # noqa: ASYNC109 - Faust's signature
+        """Wait as Faust does, which raises RebalanceAgain or ServiceStopped, but end at a revoke as well.
+
+        Raises TimeoutError, which to Faust is a stop: its recovery would end for ever.
+        """
+        waiting = asyncio.ensure_future(awaitable)
+        revoked = asyncio.ensure_future(self._revoked.wait())
+        either = {waiting, revoked}
+        try:
+            async with asyncio.timeout(timeout):
+                await super()._wait(asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED))
+            if self._revoked.is_set():
+                raise RebalanceAgain
+        finally:
+            revoked.cancel()
+            waiting.cancel()
 
     async def _recover(self, generation_id: int) -> None:
         started = time.perf_counter()
@@ -69,7 +101,7 @@ class ChunkedRecovery(Recovery):
         self.signal_recovery_end.clear()
         self.app.consumer.stop_flow()
         await self._wait(self.app.consumer.fetch_ended())
-        table.drop_partitions()
+        self.app.consumer.forget_partitions()
         for tp in tps:
             table.begin_recovery(tp.partition, generation_id)  # the group's, so nobody before can have had it
         self.recovered_records = 0

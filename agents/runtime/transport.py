@@ -255,6 +255,10 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""
         await super().on_partitions_revoked(revoked)  # suspends the flow and calls wait_empty
+        self.forget_partitions()
+
+    def forget_partitions(self) -> None:
+        """Let go of every state together with what was delivered for it, as only both make an offset to commit."""
         self._delivered.clear()
         self._passed.clear()
         self._held.clear()

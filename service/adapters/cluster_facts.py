@@ -18,13 +18,8 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from service.adapters.api_versions import ApiVersionsRequest, kafka_release
-from service.adapters.topic_admin import (
-    REQUEST_TIMEOUT_MS,
-    Partition,
-    committed_offsets,
-    errors_named,
-    open_admin,
-)
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named
+from service.adapters.topic_admin import committed_offsets, open_admin
 from service.adapters.topic_reader import open_reader
 
 BROKER_SECONDS: Final = 5.0

@@ -17,24 +17,19 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
-    KafkaConnectionError,
-    KafkaError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
     for_code,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named
 from service.adapters.group_less import open_consumer
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
 from service.errors import ConfigError, DependencyError
 from service.topic_catalogue import TopicNames, TopicSpec, topic_specs
 
-REQUEST_TIMEOUT_MS = 10_000
 READY_SECONDS = 15.0
-
-Partition = tuple[str, int]
-"""A topic's name and a partition number."""
 
 
 @dataclass(slots=True)
@@ -135,20 +130,6 @@ async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
         return {
             (partition.topic, partition.partition): meta.offset for partition, meta in found.items() if meta.offset >= 0
         }
-
-
-@asynccontextmanager
-async def errors_named(bootstrap: str) -> AsyncIterator[None]:
-    """Turn errors of the client into a DependencyError that names the cluster."""
-    try:
-        yield
-    except KafkaConnectionError as error:
-        raise DependencyError(
-            f"no Kafka answers at {bootstrap}: see `vitals kafka status`, or correct VITALS_BROKER"
-        ) from error
-    except (KafkaError, OSError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
-        raise DependencyError(f"Kafka at {bootstrap} failed: {reason}; see its log") from error
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named
 from service.adapters.group_less import open_consumer
-from service.adapters.topic_admin import REQUEST_TIMEOUT_MS, Partition, errors_named
 from service.errors import DependencyError
 
 POLL_MS: Final = 1_000

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from schemas.codec import read_alert, read_score
 from schemas.outputs import AlertData, Band, ScoreData
-from service.adapters.topic_admin import Partition
+from service.adapters.clients import Partition
 from service.adapters.topic_reader import ConsumedRecord
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.adapters.topic_admin import Partition, open_admin
+from service.adapters.clients import Partition
+from service.adapters.topic_admin import open_admin
 
 SAMPLE_SECONDS = 0.4
 ANSWER_SECONDS = 3.0

@@ -17,7 +17,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from service.adapters.topic_admin import Partition, apply_topics, end_offsets
+from service.adapters.clients import Partition
+from service.adapters.topic_admin import apply_topics, end_offsets
 from service.errors import DependencyError
 from service.model.loader import load_model
 from service.settings import Clock

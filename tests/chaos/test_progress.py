@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from service.adapters.clients import Partition
 from service.adapters.embedded_kafka import EmbeddedKafka
-from service.adapters.topic_admin import Partition, apply_topics
+from service.adapters.topic_admin import apply_topics
 from service.topic_catalogue import TopicNames
 from tests.chaos.compare import Verdict
 from tests.chaos.progress import Progress

@@ -12,13 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from service.adapters.group_less import open_consumer
-from service.adapters.topic_admin import (
-    committed_offsets,
-    describe_partitions,
-    end_offsets,
-    ensure_topics,
-    plan_topics,
-)
+from service.adapters.topic_admin import committed_offsets, describe_partitions, end_offsets, ensure_topics, plan_topics
 from service.settings import Settings
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames, topic_specs
 from tests.conftest import Vitals
