@@ -99,6 +99,8 @@ class Committer:
                 await self._fault_point("offsets fixed")
                 await all_done(self._flush_slices(*each, ViewBudget(views_seconds / len(begun))) for each in begun)
                 await self._fault_point("state flushed")
+                whole = {partition.number for partition, *_ in begun if self._owns(partition)}
+                offsets = {tp: offset for tp, offset in offsets.items() if tp.partition in whole}
                 committed = await commit_offsets(offsets) if offsets else False
                 await self._fault_point("offsets committed")
                 self.stats.commits += 1
@@ -107,22 +109,23 @@ class Committer:
     async def flush_urgent(self, partition: Partition, keys: Iterable[bytes]) -> None:
         """Make the given keys durable and publish their outputs at once."""
         async with partition.lock:
-            if self._table.partition(partition.number) is not partition:
+            if not self._owns(partition):
                 return  # revoked meanwhile: its next owner publishes from the changelog
             with self._breaking():
                 dirty = [key for key in keys if key in partition.dirty]
                 if dirty:
                     await self._flush(partition, dirty, ViewBudget())
 
+    def _owns(self, partition: Partition) -> bool:
+        return self._table.partition(partition.number) is partition
+
     @property
     def is_committing(self) -> bool:
         """Whether a commit is under way."""
         return self._lock.locked()
 
-    async def let_go(self) -> None:
-        """Drop every partition, and wait until nothing more is written for one."""
-        dropped = list(self._table.owned.values())
-        self._table.drop_partitions()
+    async def writes_ended(self, dropped: Iterable[Partition]) -> None:
+        """Wait until nothing more is written for partitions that are not owned any more."""
         for partition in dropped:
             async with partition.lock:
                 pass
@@ -148,8 +151,8 @@ class Committer:
         rest = deque(keys)
         while rest or partition.needs_marker():
             async with partition.lock:
-                if self._table.partition(partition.number) is not partition:
-                    return
+                if not self._owns(partition):
+                    return  # the commit then leaves out its offsets
                 chosen = _take_slice(rest, partition, budget)
                 if chosen or not rest:
                     await self._flush(partition, chosen, budget, None if rest else progress)

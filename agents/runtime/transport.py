@@ -250,7 +250,9 @@ class BatchConsumer(driver.Consumer):
     async def on_stop(self) -> None:
         """Commit, then let go of every partition: the producer stops next, so nothing may begin to be written."""
         await super().on_stop()
-        await self.app.committer.let_go()
+        dropped = list(self.app.state_table.owned.values())
+        self.forget_partitions()
+        await self.app.committer.writes_ended(dropped)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""

@@ -139,3 +139,21 @@ def test_nothing_is_committed_after_a_foreign_record(topic: str) -> None:
     with pytest.raises(DependencyError, match="earlier flush failed"):
         asyncio.run(committing(committer, broker))
     assert ("offsets", []) not in broker.log
+
+
+def test_a_partition_given_up_in_a_commit_keeps_its_offsets() -> None:
+    """What was not flushed any more is not committed: the next owner reads it again."""
+    partition, broker, committer = made()
+    table = cast("Any", committer)._table
+
+    async def run() -> None:
+        commit = asyncio.ensure_future(committing(committer, broker))
+        while not broker.log:  # noqa: ASYNC110 - the broker has no event for it
+            await asyncio.sleep(0)
+        table.owned.clear()
+        await committer.writes_ended([partition])
+        await commit
+
+    asyncio.run(run())
+    assert ("offsets", []) not in broker.log
+    assert len({key for topic, keys in broker.log if topic == "changelog" for key in keys}) < len(KEYS)
