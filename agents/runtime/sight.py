@@ -121,6 +121,8 @@ class Lookout:
         self._app = app
         self._brokers = brokers
         self._working_seconds = 0.0
+        self._unready_seconds = 0.0
+        self._unready_mark: object = None
         self._told_seconds = time.monotonic()
 
     async def tell_forever(self, watchdog: Watchdog) -> None:
@@ -133,18 +135,25 @@ class Lookout:
         """Look at everything that must move."""
         app = self._app
         since_seconds, self._told_seconds = now_seconds - self._told_seconds, now_seconds
-        if self._is_working() and self._brokers.answers(now_seconds):
-            self._working_seconds += min(since_seconds, 2 * BEAT_SECONDS)  # a pause is no work
+        passed_seconds = min(since_seconds, 2 * BEAT_SECONDS) if self._brokers.answers(now_seconds) else 0.0
+        recovered = app.tables.recovery.recovered_records  # type: ignore[attr-defined]  # a ChunkedRecovery
+        if self._is_working():
+            self._working_seconds += passed_seconds  # a pause is no work
+            self._unready_seconds = 0.0
+        else:
+            mark = (app.consumer_generation_id, recovered)
+            self._unready_seconds = self._unready_seconds + passed_seconds if mark == self._unready_mark else 0.0
+            self._unready_mark = mark
         inputs = app.owned_inputs()
         consumer = app.consumer
         read = {tp: consumer.read_offset(tp) or 0 for tp in inputs}  # type: ignore[attr-defined]  # a BatchConsumer
-        recovered = app.tables.recovery.recovered_records  # type: ignore[attr-defined]  # a ChunkedRecovery
         return Sight(
             seconds=now_seconds,
             is_recovering=bool(app.state_table.recovering),
             working_seconds=self._working_seconds,
             waiting={**self._delivered(), **self._commit(), **self._unread(read)} if inputs else {},
             work_done=(sum(read.values()), app.committer.stats.state_records, recovered),
+            unready_seconds=self._unready_seconds,
         )
 
     def _is_working(self) -> bool:

@@ -2,9 +2,9 @@
 
 The loop tells what it sees (`Sight`) twice a second; `Rules` judge it on a clock that is handed in. A rule speaks of
 things that cannot be waited for: while brokers are away, a rebalance or a recovery is under way or the process is
-paused, the clock of what must move (`Sight.working_seconds`) stands still. The thread ends the process without asking
-the loop: one line with the reason, the stacks of all threads, exit code 1. Nothing is saved then; it is a crash, after
-which a restart goes on from what is committed.
+paused, the clock of what must move (`Sight.working_seconds`) stands still; a rebalance and a recovery must move too.
+The thread ends the process without asking the loop: one line with the reason, the stacks of all threads, exit code 1.
+Nothing is saved then; it is a crash, after which a restart goes on from what is committed.
 
 A paused process (SIGSTOP, a sleeping machine) that wakes later than `stall_seconds` ends as well: its partitions are
 about to have, or have, another owner, and what it would still write is old: the producer asks before each write
@@ -34,6 +34,8 @@ STALL_SHARE = 0.5
 RECOVERY_STALL_SECONDS = 60.0
 # Three times as long as a write is retried: what can be mended by waiting is mended, or has failed, long before.
 STILL_SECONDS = 120.0
+# A rebalance waits a minute for a member that does not answer, and may have to begin again.
+UNREADY_SECONDS = 300.0
 # A loop that spins takes all of a core. A worker that does nothing takes a twentieth, a loaded machine leaves it less.
 SPIN_SECONDS = 60.0
 SPIN_SHARE = 0.6
@@ -61,6 +63,8 @@ class Sight:
     working_seconds: float = 0.0
     waiting: Mapping[object, Waiting] = ()  # type: ignore[assignment]  # an empty one
     work_done: object = None
+    unready_seconds: float = 0.0
+    """How long a rebalance or a recovery has been under way without any step, while brokers answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Limits:
     stop_seconds: float
     recovery_stall_seconds: float = RECOVERY_STALL_SECONDS
     still_seconds: float = STILL_SECONDS
+    unready_seconds: float = UNREADY_SECONDS
     spin_seconds: float = SPIN_SECONDS
     spin_share: float = SPIN_SHARE
 
@@ -96,6 +101,7 @@ class Rules:
             self._paused(paused_seconds)
             or self._stalled(now_seconds, sight)
             or self._still(sight)
+            or self._unready(sight)
             or self._spinning(now_seconds, cpu_seconds, sight)
         )
 
@@ -126,6 +132,11 @@ class Rules:
             if seconds >= self._limits.still_seconds:
                 return f"{told}, for {seconds:.0f} s"
         return None
+
+    def _unready(self, sight: Sight) -> str | None:
+        if sight.unready_seconds < self._limits.unready_seconds:
+            return None
+        return f"a rebalance or a recovery does not go on, for {sight.unready_seconds:.0f} s"
 
     def _spinning(self, now_seconds: float, cpu_seconds: float, sight: Sight) -> str | None:
         begin = self._spin_begin

@@ -52,6 +52,11 @@ class Worker:
                 return reason
         return None
 
+    def judge_unready(self, seconds: float) -> str | None:
+        """Ask the rules about a worker that has been unready for so long."""
+        self.sight = Sight(self.now_seconds, unready_seconds=seconds)
+        return self.judge()
+
     def judge(self) -> str | None:
         """Ask the rules now."""
         return self.rules.judge(self.now_seconds, self.cpu_seconds, self.sight, self.stop_asked_seconds)
@@ -125,6 +130,13 @@ def test_time_without_brokers_does_not_count() -> None:
     assert worker.pass_time(3_600, batch(7), works=False) is None
     assert worker.pass_time(59, batch(7)) is None
     assert worker.pass_time(2, batch(7)) is not None
+
+
+def test_a_rebalance_that_never_ends_ends_the_process() -> None:
+    """Nobody else can see it: the group is stable, and this member does nothing."""
+    worker = Worker()
+    assert worker.judge_unready(299.0) is None
+    assert worker.judge_unready(300.0) == "a rebalance or a recovery does not go on, for 300 s"
 
 
 def test_a_spinning_loop_ends_the_process() -> None:

@@ -200,6 +200,7 @@ def die_as_zombie(run: Run, times: int) -> None:
         run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, "w0 to freeze", 60)  # type: ignore[misc]
         run.history.note("w0 froze in a flush")
         run.fleet.pass_time(ZOMBIE_SECONDS)
+        run.end_producing()
         run.catch_up()  # nothing comes after what the zombie writes
         run.fleet.resume(slot)
         slot.expected_to_run = False
