@@ -23,7 +23,8 @@ def main() -> None:
     """Take the guards away, then run the command line."""
     patch(Watchdog, "start", lambda _: None)
     patch(Lookout, "tell_forever", rest)
-    patch(BrokerView, "look_forever", rest)
+    patch(BrokerView, "look_at_topics_forever", rest)
+    patch(BrokerView, "look_at_ends_forever", rest)
     patch(Breaker, "begin", lambda *_: None)
     cli()
 

@@ -49,7 +49,8 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
     brokers = BrokerView(app)
     watches = [
         asyncio.ensure_future(Lookout(app, brokers).tell_forever(watchdog)),
-        asyncio.ensure_future(brokers.look_forever()),
+        asyncio.ensure_future(brokers.look_at_topics_forever()),
+        asyncio.ensure_future(brokers.look_at_ends_forever()),
     ]
     started = asyncio.ensure_future(app.start())
     crashed = asyncio.ensure_future(app._crashed.wait())  # noqa: SLF001 - mode offers no public way to await a crash

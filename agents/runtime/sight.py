@@ -39,7 +39,7 @@ class BrokerView:
     def __init__(self, app: RuntimeApp) -> None:
         self._app = app
         self._answered_seconds: float | None = None
-        self._fault: tuple[str, int] = ("", 0)
+        self._faults = [("", 0), ("", 0)]  # of topics and of ends, and how many looks in turn found it
         self.ends: dict[TP, int] = {}
         self.client_answers = 0
 
@@ -47,28 +47,42 @@ class BrokerView:
         """Return whether the brokers answered a moment ago."""
         return self._answered_seconds is not None and now_seconds - self._answered_seconds < ANSWER_SECONDS
 
-    async def look_forever(self) -> None:
-        """Look at topics and ends, for ever; raises what two looks in turn found wrong."""
+    async def look_at_topics_forever(self) -> None:
+        """Look at the topics, for ever; raises what two looks in turn found wrong."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 async with asyncio.timeout(CLIENT_SECONDS):
                     await self._app.options.check_topics()
                 self._answered_seconds = time.monotonic()
-                await self._look_at_ends()
-                await self._look_at_own_ends()
-                self._fault = ("", 0)
+                self._faults[0] = ("", 0)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader
+            except VitalsError as fault:
+                self._confirm(0, fault)
+
+    async def look_at_ends_forever(self) -> None:
+        """Look at the ends of partitions, for ever; raises what two looks in turn, or one foreign record, found wrong.
+
+        Apart from the topics: the client asks for the end of a partition that is gone until it gives up.
+        """
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look_at_ends()
+                await self._look_at_own_ends()
+                self._faults[1] = ("", 0)
+            except (KafkaError, TimeoutError):
+                pass  # the watchdog sees that the client answers no more
             except ForeignWriteError:
                 raise
             except VitalsError as fault:
-                self._confirm(fault)
+                self._confirm(1, fault)
 
-    def _confirm(self, fault: VitalsError) -> None:
-        seen, times = self._fault
-        self._fault = (str(fault), times + 1 if seen == str(fault) else 1)
-        if self._fault[1] >= LOOKS_THAT_AGREE:
+    def _confirm(self, kind: int, fault: VitalsError) -> None:
+        seen, times = self._faults[kind]
+        self._faults[kind] = (str(fault), times + 1 if seen == str(fault) else 1)
+        if self._faults[kind][1] >= LOOKS_THAT_AGREE:
             raise fault
 
     async def _look_at_own_ends(self) -> None:
@@ -97,11 +111,8 @@ class BrokerView:
         self.ends = {tp: end for tp, end in self.ends.items() if tp in read}
         if not read:
             return
-        try:
-            async with asyncio.timeout(CLIENT_SECONDS):
-                found = await self._app.consumer.highwaters(*read)
-        except TimeoutError:
-            return  # the watchdog sees that the client answers no more
+        async with asyncio.timeout(CLIENT_SECONDS):
+            found = await self._app.consumer.highwaters(*read)
         self.client_answers += 1
         if generation != self._app.consumer_generation_id:
             return

@@ -31,7 +31,7 @@ READY_AGAIN_SECONDS = 60
 # The full size: what the design's table of faults asks for, unless a scenario is about one worker.
 FULL_WORKERS = 3
 FULL_BROKERS = 3
-FULL_PACE = 3.0
+FULL_PACE = 2.0
 FULL_RATE = 300
 
 
@@ -257,63 +257,61 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("F1", "random SIGKILL", kill_at_random, Size(150, 5, 3), Size(1_000, 10, 20), SLOW, limits=KILLED),
-        Scenario("F1e", "random SIGKILL, event clock", kill_at_random, Size(60, 90, 2), Size(400, 180, 12), EVENT),
-        Scenario("F2", "all workers killed at once", kill_all, Size(100, 5, 2), Size(800, 10, 6), SLOW),
-        Scenario("F3", "rolling SIGTERM", stop_in_turns, Size(150, 5, 1), Size(1_000, 10, 3), SLOW),
-        Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(300, 10, 2), ALONE),
-        Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 5), SLOW),
-        Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), SLOW),
-        Scenario("F4e", "killed at each point, at the end", die_at_the_end, Size(100, 5, 1), Size(500, 10, 2), ENDING),
-        Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(500, 12, 1), CONTESTED),
-        Scenario("F4h", "killed at points, event clock", die_at_points, Size(60, 60, 1), Size(200, 120, 2), HISTORY),
+        Scenario("F1e", "random SIGKILL, event clock", kill_at_random, Size(60, 90, 2), Size(200, 180, 8), EVENT),
+        Scenario("F2", "all workers killed at once", kill_all, Size(100, 5, 2), Size(600, 10, 3), SLOW),
+        Scenario("F3", "rolling SIGTERM", stop_in_turns, Size(150, 5, 1), Size(600, 10, 2), SLOW),
+        Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(300, 10, 1), ALONE),
+        Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 3), SLOW),
+        Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(600, 10, 4), SLOW),
+        Scenario("F4e", "killed at each point, at the end", die_at_the_end, Size(100, 5, 1), Size(300, 10, 1), ENDING),
+        Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(300, 12, 1), CONTESTED),
+        Scenario("F4h", "killed at points, event clock", die_at_points, Size(60, 60, 1), Size(120, 90, 1), HISTORY),
         Scenario("F5", "leaders of brokers killed", kill_brokers, Size(200, 5, 1), Size(1_000, 10, 5), SLOW, brokers=3),
         Scenario(
             "F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(800, 10, 1), SLOW, brokers=3, limits=BELOW
         ),
         Scenario("F8", "a worker cut from the brokers", cut, Size(200, 5, 2), Size(1_000, 10, 6), SLOW, cut=True),
-        Scenario(
-            "F9", "slow links", bad_weather, Size(200, 5, 3), Size(1_000, 10, 6), SLOW, cut=True, limits=WEATHERED
-        ),
+        Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(600, 10, 3), SLOW, cut=True, limits=WEATHERED),
         Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_000, 10, 10), SLOW, brokers=3),
         Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
-        Scenario("F7b", "zombie of a frozen machine", pause_at_random, Size(200, 5, 1), Size(600, 10, 3), UNWATCHED),
-        Scenario("F7bp", "the same, in a flush", pause_at_points, Size(200, 5, 1), Size(900, 10, 8), UNWATCHED),
+        Scenario("F7b", "zombie of a frozen machine", pause_at_random, Size(200, 5, 1), Size(600, 10, 2), UNWATCHED),
+        Scenario("F7bp", "the same, in a flush", pause_at_points, Size(200, 5, 1), Size(600, 10, 4), UNWATCHED),
         Scenario("F7bk", "the same, and it dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), UNWATCHED),
-        Scenario("F11", "rebalance storm", storm, Size(250, 5, 5), Size(1_000, 10, 30), SLOW, limits=STORMED),
+        Scenario("F11", "rebalance storm", storm, Size(250, 5, 5), Size(600, 10, 18), SLOW, limits=STORMED),
         Scenario(
             "F11f", "fetch across a rebalance", fetch_across_rebalance, Size(60, 5, 1), Size(60, 5, 1), begins=False
         ),
-        Scenario("F11g", "partitions given and taken", give_and_take, Size(250, 5, 2), Size(600, 10, 5), SLOW),
+        Scenario("F11g", "partitions given and taken", give_and_take, Size(250, 5, 2), Size(600, 10, 3), SLOW),
         Scenario(
             "F11r",
             "recovery across a revoke",
             recovery_across_revoke,
             Size(300, 5, 1),
-            Size(600, 10, 3),
+            Size(600, 10, 2),
             SLOW,
             begins=False,
         ),
-        Scenario("F12", "recovery interrupted", die_in_recovery, Size(100, 5, 1), Size(500, 10, 3), ALONE),
+        Scenario("F12", "recovery interrupted", die_in_recovery, Size(100, 5, 1), Size(300, 10, 3), ALONE),
         Scenario(
-            "F12c", "recovery interrupted in compaction", die_in_compaction, Size(100, 5, 1), Size(500, 10, 2), ALONE
+            "F12c", "recovery interrupted in compaction", die_in_compaction, Size(100, 5, 1), Size(300, 10, 1), ALONE
         ),
         Scenario(
             "F12e",
             "recovery of emptied partitions",
             die_with_emptied,
             Size(60, 5, 1),
-            Size(300, 10, 2),
+            Size(200, 10, 1),
             ALONE,
             begins=False,
         ),
-        Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(1_000, 10, 3)),
-        Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(400, 10, 8), LATE),
+        Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(800, 10, 1)),
+        Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(300, 10, 5), LATE),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(200, 10, 9), SLOW),
-        Scenario("F18u", "upgrade in turns", upgrade_in_turns, Size(200, 5, 1), Size(600, 10, 2), SLOW, begins=False),
-        Scenario("F18r", "release rolled back", roll_back, Size(300, 5, 1), Size(900, 10, 2), SLOW, begins=False),
-        Scenario("F19", "model changed", change_model, Size(300, 5, 3), Size(900, 10, 13), CHANGING),
-        Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(1_000, 10, 5), SLOW),
-        Scenario("F20s", "alert topic refuses shortly", refuse_alerts_shortly, Size(150, 5, 3), Size(600, 10, 9), SLOW),
-        Scenario("F21", "topic full of poison", drain, Size(40, 5, 1), Size(200, 10, 3), Plan(workers=1)),
+        Scenario("F18u", "upgrade in turns", upgrade_in_turns, Size(200, 5, 1), Size(600, 10, 1), SLOW, begins=False),
+        Scenario("F18r", "release rolled back", roll_back, Size(300, 5, 1), Size(600, 10, 1), SLOW, begins=False),
+        Scenario("F19", "model changed", change_model, Size(300, 5, 3), Size(600, 10, 5), CHANGING),
+        Scenario("F20", "alert topic refuses", refuse_alerts, Size(150, 5, 1), Size(600, 10, 3), SLOW),
+        Scenario("F20s", "alert topic refuses shortly", refuse_alerts_shortly, Size(150, 5, 3), Size(600, 10, 5), SLOW),
+        Scenario("F21", "topic full of poison", drain, Size(40, 5, 1), Size(150, 10, 2), Plan(workers=1)),
     )
 }

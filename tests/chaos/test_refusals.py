@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def test_input_deleted_under_a_running_worker_is_refused(run: Run) -> None:
     run.fleet.resume(slot)
     assert slot.process is not None
     assert slot.process.process.wait(END_SECONDS) == 1
-    assert f"{topic}/{partition} begins at offset 9, but records from 6 on are not scored" in slot.process.output()
+    # From 6 on when the fetch that waited at the broker brought the first record, as it does mostly.
+    told = rf"{topic}/{partition} begins at offset 9, but records from [56] on are not scored"
+    assert re.search(told, slot.process.output())
 
 
 def test_a_stored_state_of_an_unknown_format_is_refused(run: Run) -> None:
