@@ -8,9 +8,11 @@ from tests.chaos.splits import COMMIT_POINTS, RECOVERY_POINTS, SPLIT_POINTS
 
 
 def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
-    """F4: the only worker dies at one point of its work after the other."""
+    """F4: the only worker dies at one point of its work after the other; a point may say at which passing (`x:30`)."""
     faults = [
-        f"{point}:{1 if point in RECOVERY_POINTS else run.rng.randint(1, 4)}" for _ in range(times) for point in points
+        point if ":" in point else f"{point}:{1 if point in RECOVERY_POINTS else run.rng.randint(1, 4)}"
+        for _ in range(times)
+        for point in points
     ]
     run.rng.shuffle(faults)
     left = list(faults)

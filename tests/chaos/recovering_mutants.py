@@ -116,7 +116,7 @@ def uncommitted_not_rewound() -> None:
     patch(ChunkedRecovery, "_seek_inputs", seek_committed)
 
 
-@mutant("F7p")
+@mutant("F7bp", "to be sent")
 def owner_epoch_ignored() -> None:
     """Write every state and marker with the epoch that there was before owners had one."""
     finish = Partition.finish_recovery

@@ -220,7 +220,8 @@ def rekeyed_offset_not_stored() -> None:
     patch(Partition, "encode_dirty", encode_dirty)
 
 
-@mutant("F4h", "state acknowledged")
+# After the first commits, or there is no state yet that time could overtake.
+@mutant("F4h", *(f"state acknowledged:{passing}" for passing in (19, 27, 36, 50)))
 def progress_too_early() -> None:
     """Move the partition's time before the states are written that have come so far."""
     flush_slices = Committer._flush_slices
