@@ -51,6 +51,7 @@ IN_ANY_ORDER = (
 QUIET_SECONDS = 3.0
 CATCH_UP_SECONDS = 240.0
 SETTLE_SECONDS = 20.0
+SETTLED_SECONDS = 180.0
 SESSION_TIMEOUT_SECONDS = 6.0
 
 
@@ -203,6 +204,10 @@ class Run:
         self.history.note(what)
         if self.plan.clock == "wall":
             self._progress.fault_ended(what)
+
+    def wait_settled(self) -> None:
+        """Wait until the faults so far are made up for."""
+        self.fleet.wait_until(lambda: self._progress.is_settled, "faults to be made up for", SETTLED_SECONDS)
 
     def _acknowledged(self) -> dict[Partition, int]:
         return dict(self._producing.acknowledged) if self._producing else {}

@@ -117,13 +117,15 @@ class Scenario:
 
 
 def kill_at_random(run: Run, times: int) -> None:
-    """F1: a random worker dies, and is started again."""
+    """F1: a random worker dies, and is started again; at full size the next one when that is made up for."""
     for _ in range(times):
-        run.fleet.pass_time(run.plan.pace * run.rng.uniform(0.5, 4))
+        run.fleet.pass_time(run.rng.uniform(0.5, 4))
         slot = run.rng.choice(run.fleet.running())
         run.fleet.kill(slot)
         run.fault_ended(f"w{slot.number} is dead")
         run.fleet.tend()
+        if run.plan.pace > 1:
+            run.wait_settled()
 
 
 def kill_all(run: Run, times: int) -> None:
