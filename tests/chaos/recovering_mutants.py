@@ -166,7 +166,7 @@ def foreign_writes_unnoticed() -> None:
     patch(agents.runtime.sight, "refuse_foreign", lambda *_: None)
 
 
-@mutant("F7bp", "state acknowledged")
+@mutant("F7bk", "state acknowledged")
 def doubtful_views_trusted() -> None:
     """Take the last views in the topic for the own ones in recovery."""
     find = ChunkedRecovery._doubtful_views
