@@ -267,7 +267,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(600, 10, 4), SLOW),
         Scenario("F4e", "killed at each point, at the end", die_at_the_end, Size(100, 5, 1), Size(300, 10, 1), ENDING),
         Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(300, 12, 1), CONTESTED),
-        Scenario("F4h", "killed at points, event clock", die_at_points, Size(60, 60, 1), Size(120, 90, 1), HISTORY),
+        Scenario("F4h", "killed at points, event clock", die_at_points, Size(100, 180, 1), Size(120, 180, 1), HISTORY),
         Scenario("F5", "leaders of brokers killed", kill_brokers, Size(200, 5, 1), Size(1_000, 10, 5), SLOW, brokers=3),
         Scenario(
             "F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(800, 10, 1), SLOW, brokers=3, limits=BELOW

@@ -267,7 +267,7 @@ def half_states() -> None:
     patch(Partition, "encode_dirty", encode_dirty)
 
 
-@mutant("F1e")
+@mutant("F4h", "offsets committed")
 def committed_before_applied() -> None:
     """Commit what was delivered, applied or not."""
 
