@@ -1,0 +1,136 @@
+"""Every engine of the comparison: how it is started, what is durable in it, and where its states are found.
+
+The settings are those that each engine's documentation recommends for throughput; the applications cite them where they
+stand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal
+
+from benchmarks.peers.check import StateDecoder
+from benchmarks.peers.environment import APPS, classpath_of, java, python_of
+from benchmarks.peers.ours import stored_state
+
+Amount = Literal["all", "tenth"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One line of the table; `changelog` names the topic of its states, by the name of the run, if it has one."""
+
+    name: str
+    label: str
+    durable: str
+    command: Callable[[], list[str]]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
+    changelog: str | None = None
+    decode: StateDecoder | None = None
+    has_alerts: bool = True
+    has_states: bool = True
+    ignored_fields: frozenset[str] = frozenset()
+    amount: Amount = "all"
+    remark: str = ""
+
+
+def _ours(commit_seconds: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.peers.ours", commit_seconds]
+
+
+def _own_script(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(APPS / script), *arguments]
+
+
+def _script(peer: str, script: str) -> list[str]:
+    return [python_of(peer), str(APPS / script)]
+
+
+def _java(peer: str, source: str, *options: str) -> list[str]:
+    return [java(), *options, "-cp", classpath_of(peer, source), source.removesuffix(".java")]
+
+
+def _json_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
+    return key.decode(), json.loads(value)
+
+
+OURS: Final = (
+    Engine(
+        "ours",
+        "Vitals' runtime, commit every 5 s",
+        "coalesced changelog, alerts at once",
+        partial(_ours, "5"),
+        topics=("-changelog",),
+        changelog="{run}-changelog",
+        decode=stored_state,
+    ),
+    Engine(
+        "ours-half-second",
+        "Vitals' runtime, commit every 0.5 s (the product's default)",
+        "coalesced changelog, alerts at once",
+        partial(_ours, "0.5"),
+        topics=("-changelog",),
+        changelog="{run}-changelog",
+        decode=stored_state,
+    ),
+)
+LIMITS: Final = (
+    Engine(
+        "raw-aiokafka",
+        "limit: raw aiokafka consumer that does nothing",
+        "nothing",
+        partial(_own_script, "aiokafka_app.py"),
+        has_alerts=False,
+        has_states=False,
+    ),
+    Engine(
+        "raw-librdkafka",
+        "limit: raw librdkafka consumer that does nothing",
+        "nothing",
+        partial(_script, "librdkafka", "librdkafka_app.py"),
+        {"LOOP": "raw"},
+        has_alerts=False,
+        has_states=False,
+    ),
+)
+# Flink's own command lines open these packages of the Java runtime to it (its env.java.default-opts.all).
+FLINK_OPTIONS: Final = tuple(
+    f"--add-opens=java.base/{package}=ALL-UNNAMED"
+    for package in ("java.lang", "java.net", "java.io", "java.nio", "java.util", "java.util.concurrent", "java.time")
+)
+PEERS: Final = (
+    Engine(
+        "librdkafka-loop",
+        "hand-written librdkafka loop with a dict",
+        "offsets only",
+        partial(_script, "librdkafka", "librdkafka_app.py"),
+    ),
+    *(
+        Engine(
+            f"kstreams-{threads}",
+            f"Kafka Streams in Java, {threads} thread{'s' if threads > 1 else ''}",
+            "coalesced changelog",
+            partial(_java, "kstreams", "KStreams.java"),
+            {"THREADS": str(threads)},
+            changelog="{run}-accounts-changelog",
+            decode=_json_state,
+        )
+        for threads in (1, 2)
+    ),
+    *(
+        Engine(
+            f"flink-{backend}",
+            f"Flink in Java, {label}",
+            "checkpoints",
+            partial(_java, "flink", "Flink.java", *FLINK_OPTIONS),
+            {"BACKEND": backend},
+        )
+        for backend, label in (("hashmap", "state on the heap"), ("rocksdb", "state in RocksDB"))
+    ),
+)
+ENGINES: Final = (*OURS, *PEERS, *LIMITS)
