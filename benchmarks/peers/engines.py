@@ -59,6 +59,14 @@ def _json_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
     return key.decode(), json.loads(value)
 
 
+def _quix_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
+    return key.decode(), json.loads(value)
+
+
+def _faust_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
+    return json.loads(key), json.loads(value)
+
+
 OURS: Final = (
     Engine(
         "ours",
@@ -131,6 +139,35 @@ PEERS: Final = (
             {"BACKEND": backend},
         )
         for backend, label in (("hashmap", "state on the heap"), ("rocksdb", "state in RocksDB"))
+    ),
+    Engine(
+        "quix",
+        "Quix Streams",
+        "coalesced changelog",
+        partial(_script, "quix", "quix_app.py"),
+        changelog="changelog__{run}--{topic}--default",
+        decode=_quix_state,
+    ),
+    Engine("bytewax", "Bytewax", "snapshots on the local disk", partial(_script, "bytewax", "bytewax_app.py")),
+    *(
+        Engine(
+            f"faststream-{client}",
+            f"FastStream, {client}",
+            "offsets only",
+            partial(_script, "faststream", "faststream_app.py"),
+            {"CLIENT": client},
+        )
+        for client in ("aiokafka", "confluent")
+    ),
+    Engine(
+        "faust",
+        "stock Faust, one table write per event",
+        "a changelog record per event",
+        partial(_own_script, "faust_app.py", "worker"),
+        topics=("-accounts-changelog",),
+        changelog="{run}-accounts-changelog",
+        decode=_faust_state,
+        amount="tenth",
     ),
 )
 ENGINES: Final = (*OURS, *PEERS, *LIMITS)
