@@ -1,5 +1,7 @@
 """Whether an engine came to the right states and alerts: every field of every account, every alert as often as it must.
 
+Scores are compared to nine decimals, as one engine's JSON loses their last bit.
+
 States are read from where the engine keeps them: from its changelog topic if it has one, else from the file that its
 application writes after the clock has stopped.
 """
@@ -20,6 +22,7 @@ StateDecoder = Callable[[bytes, bytes], tuple[str, dict[str, Any]] | None]
 """Turns key and value of a changelog record into account and state; None for a record that is neither."""
 
 SHOWN: Final = 3
+SCORE_DECIMALS: Final = 9
 
 
 async def read_all(bootstrap: str, topic: str) -> AsyncIterator[ConsumedRecord]:
@@ -58,7 +61,7 @@ async def published_alerts(bootstrap: str, topic: str) -> Counter[tuple[str, flo
     found: Counter[tuple[str, float]] = Counter()
     async for record in read_all(bootstrap, topic):
         alert = json.loads(record.value or b"")
-        found[alert["account_id"], alert["score"]] += 1
+        found[alert["account_id"], round(alert["score"], SCORE_DECIMALS)] += 1
     return found
 
 
@@ -70,6 +73,7 @@ def differences(
 ) -> list[str]:
     """Say in words what is not as it must be; empty when all is equal. `alerts` is None for an engine that has none."""
     told = []
+    due = Counter({(name, round(score, SCORE_DECIMALS)): count for (name, score), count in expected.alerts.items()})
     wrong = [
         f"{account}: {dict(states.get(account, {}))} instead of {state}"
         for account, state in expected.states.items()
@@ -78,14 +82,15 @@ def differences(
     spare = states.keys() - expected.states.keys()
     if wrong or spare:
         told.append(f"{len(wrong)} of {len(expected.states)} states differ, {len(spare)} are spare: {wrong[:SHOWN]}")
-    if alerts is not None and alerts != expected.alerts:
-        missing, more = expected.alerts - alerts, alerts - expected.alerts
+    if alerts is not None and alerts != due:
+        missing, more = due - alerts, alerts - due
         told.append(
-            f"{missing.total()} of {expected.alerts.total()} alerts are missing, {more.total()} are too many: "
+            f"{missing.total()} of {due.total()} alerts are missing, {more.total()} are too many: "
             f"{[*missing][:SHOWN]} {[*more][:SHOWN]}"
         )
     return told
 
 
 def _only(state: Mapping[str, Any], ignored: frozenset[str]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if name not in ignored}
+    kept = {name: value for name, value in state.items() if name not in ignored}
+    return {name: round(value, SCORE_DECIMALS) if name == "score" else value for name, value in kept.items()}

@@ -60,7 +60,8 @@ def _json_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
 
 
 def _quix_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
-    return key.decode(), json.loads(value)
+    account, _, _ = key.partition(b"|")  # then the name of the value in the account's state
+    return json.loads(account), json.loads(value)
 
 
 def _faust_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
@@ -158,6 +159,16 @@ PEERS: Final = (
             {"CLIENT": client},
         )
         for client in ("aiokafka", "confluent")
+    ),
+    *(
+        Engine(
+            f"pathway-{threads}",
+            f"Pathway, {threads} thread{'s' if threads > 1 else ''}",
+            "log of the input",
+            partial(_script, "pathway", "pathway_app.py"),
+            {"PATHWAY_THREADS": str(threads)},
+        )
+        for threads in (1, 2)
     ),
     Engine(
         "faust",

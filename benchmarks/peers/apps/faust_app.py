@@ -4,11 +4,10 @@ Settings: the table is in memory (the default), `stream_buffer_maxsize` and the 
 changelog record at each `table[key] = value`, which nothing but changing less often avoids.
 """
 
-import asyncio
 import os
 
 import faust
-from marks import ALERTS, BOOTSTRAP, EVENTS, FOLDER, RUN, TOPIC, Progress, mark_done
+from marks import ALERTS, BOOTSTRAP, FOLDER, RUN, TOPIC, Progress, mark_done
 from work import alert, apply_to_dict, check, new_dict
 
 PARTITIONS = 4

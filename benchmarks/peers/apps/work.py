@@ -1,8 +1,7 @@
 """The work that every engine does for each event: decode, check the types, change six fields, now and then an alert.
 
 Python engines that hand out bytes and keep live objects use `decode` and `apply`; those that insist on values of their
-own serialiser use `check` and `apply_to_dict`. The Java applications do the same arithmetic in the same order, so that
-the states are equal to the last bit.
+own serialiser use `check` and `apply_to_dict`. The Java applications do the same arithmetic in the same order.
 """
 
 from __future__ import annotations
