@@ -7,17 +7,21 @@ stand.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from benchmarks.peers.check import StateDecoder
 from benchmarks.peers.environment import APPS, classpath_of, java, python_of
+from benchmarks.peers.jars import peer_jars
 from benchmarks.peers.ours import stored_state
 
 Amount = Literal["all", "tenth"]
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Engine:
     label: str
     durable: str
     command: Callable[[], list[str]]
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Callable[[], Mapping[str, str]] = dict
     topics: tuple[str, ...] = ()
     changelog: str | None = None
     decode: StateDecoder | None = None
@@ -55,6 +59,26 @@ def _java(peer: str, source: str, *options: str) -> list[str]:
     return [java(), *options, "-cp", classpath_of(peer, source), source.removesuffix(".java")]
 
 
+def _one(name: str, value: str) -> dict[str, str]:
+    return {name: value}
+
+
+def _pyflink(mode: str) -> dict[str, str]:
+    site_packages = subprocess.run(
+        [python_of("pyflink"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    return {
+        "MODE": mode,
+        "BACKEND": "hashmap",
+        "JARS": ":".join(map(str, peer_jars("pyflink"))),
+        "JAVA_HOME": str(Path(java()).parents[1]),
+        "PYTHONPATH": site_packages,  # the interpreter inside the JVM does not know of the environment
+    }
+
+
 def _json_state(key: bytes, value: bytes) -> tuple[str, dict[str, Any]] | None:
     return key.decode(), json.loads(value)
 
@@ -74,6 +98,7 @@ OURS: Final = (
         "Vitals' runtime, commit every 5 s",
         "coalesced changelog, alerts at once",
         partial(_ours, "5"),
+        partial(_one, "PYTHONPATH", str(ROOT)),
         topics=("-changelog",),
         changelog="{run}-changelog",
         decode=stored_state,
@@ -83,6 +108,7 @@ OURS: Final = (
         "Vitals' runtime, commit every 0.5 s (the product's default)",
         "coalesced changelog, alerts at once",
         partial(_ours, "0.5"),
+        partial(_one, "PYTHONPATH", str(ROOT)),
         topics=("-changelog",),
         changelog="{run}-changelog",
         decode=stored_state,
@@ -102,7 +128,7 @@ LIMITS: Final = (
         "limit: raw librdkafka consumer that does nothing",
         "nothing",
         partial(_script, "librdkafka", "librdkafka_app.py"),
-        {"LOOP": "raw"},
+        lambda: {"LOOP": "raw"},
         has_alerts=False,
         has_states=False,
     ),
@@ -125,7 +151,7 @@ PEERS: Final = (
             f"Kafka Streams in Java, {threads} thread{'s' if threads > 1 else ''}",
             "coalesced changelog",
             partial(_java, "kstreams", "KStreams.java"),
-            {"THREADS": str(threads)},
+            partial(_one, "THREADS", str(threads)),
             changelog="{run}-accounts-changelog",
             decode=_json_state,
         )
@@ -137,7 +163,7 @@ PEERS: Final = (
             f"Flink in Java, {label}",
             "checkpoints",
             partial(_java, "flink", "Flink.java", *FLINK_OPTIONS),
-            {"BACKEND": backend},
+            partial(_one, "BACKEND", backend),
         )
         for backend, label in (("hashmap", "state on the heap"), ("rocksdb", "state in RocksDB"))
     ),
@@ -156,7 +182,7 @@ PEERS: Final = (
             f"FastStream, {client}",
             "offsets only",
             partial(_script, "faststream", "faststream_app.py"),
-            {"CLIENT": client},
+            partial(_one, "CLIENT", client),
         )
         for client in ("aiokafka", "confluent")
     ),
@@ -166,9 +192,25 @@ PEERS: Final = (
             f"Pathway, {threads} thread{'s' if threads > 1 else ''}",
             "log of the input",
             partial(_script, "pathway", "pathway_app.py"),
-            {"PATHWAY_THREADS": str(threads)},
+            partial(_one, "PATHWAY_THREADS", str(threads)),
         )
         for threads in (1, 2)
+    ),
+    Engine(
+        "pyflink-thread",
+        "PyFlink, thread mode",
+        "checkpoints",
+        partial(_script, "pyflink", "pyflink_app.py"),
+        partial(_pyflink, "thread"),
+        ignored_fields=frozenset({"offset"}),
+    ),
+    Engine(
+        "pyflink-process",
+        "PyFlink, process mode",
+        "checkpoints",
+        partial(_script, "pyflink", "pyflink_app.py"),
+        partial(_pyflink, "process"),
+        ignored_fields=frozenset({"offset"}),
     ),
     Engine(
         "faust",

@@ -33,7 +33,6 @@ from service.adapters.embedded_kafka import EmbeddedKafka
 from service.errors import DependencyError, VitalsError
 
 RUN_SECONDS_MAX: Final = 900.0
-ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(slots=True)
@@ -98,14 +97,13 @@ class Comparison:
     def _environment(self, engine: Engine, run: str, topic: Topic, folder: Path) -> dict[str, str]:
         return {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
             "PEER_BOOTSTRAP": self._bootstrap,
             "PEER_TOPIC": topic.name,
             "PEER_EVENTS": str(topic.events),
             "PEER_RUN": run,
             "PEER_ALERTS": f"{run}-alerts",
             "PEER_FOLDER": str(folder),
-            **engine.variables,
+            **engine.variables(),
         }
 
     async def _differences(self, engine: Engine, run: str, expected: Expected, folder: Path) -> list[str]:
