@@ -68,10 +68,10 @@ async def published_alerts(bootstrap: str, topic: str) -> Counter[tuple[str, flo
 def differences(
     expected: Expected,
     states: Mapping[str, Mapping[str, Any]],
-    alerts: Counter[tuple[str, float]] | None,
+    alerts: Counter[tuple[str, float]],
     ignored_fields: frozenset[str] = frozenset(),
 ) -> list[str]:
-    """Say in words what is not as it must be; empty when all is equal. `alerts` is None for an engine that has none."""
+    """Say in words what is not as it must be; empty when all is equal."""
     told = []
     due = Counter({(name, round(score, SCORE_DECIMALS)): count for (name, score), count in expected.alerts.items()})
     wrong = [
@@ -82,7 +82,7 @@ def differences(
     spare = states.keys() - expected.states.keys()
     if wrong or spare:
         told.append(f"{len(wrong)} of {len(expected.states)} states differ, {len(spare)} are spare: {wrong[:SHOWN]}")
-    if alerts is not None and alerts != due:
+    if alerts != due:
         missing, more = due - alerts, alerts - due
         told.append(
             f"{missing.total()} of {due.total()} alerts are missing, {more.total()} are too many: "

@@ -19,28 +19,35 @@ from benchmarks.peers.check import StateDecoder
 from benchmarks.peers.environment import APPS, classpath_of, java, python_of
 from benchmarks.peers.jars import peer_jars
 from benchmarks.peers.ours import stored_state
+from benchmarks.peers.versions import locked_version, own_versions, pinned_version
 
 Amount = Literal["all", "tenth"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
+class Changelog:
+    """The topic of an engine's states, by the name of the run; some engines make it themselves."""
+
+    topic: str
+    decode: StateDecoder
+    is_made_before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
-    """One line of the table; `changelog` names the topic of its states, by the name of the run, if it has one."""
+    """One line of the table. One that is only a limit has neither states nor alerts to be compared."""
 
     name: str
     label: str
     durable: str
+    version: Callable[[], str]
     command: Callable[[], list[str]]
     variables: Callable[[], Mapping[str, str]] = dict
-    topics: tuple[str, ...] = ()
-    changelog: str | None = None
-    decode: StateDecoder | None = None
-    has_alerts: bool = True
-    has_states: bool = True
+    changelog: Changelog | None = None
+    is_limit: bool = False
     ignored_fields: frozenset[str] = frozenset()
     amount: Amount = "all"
-    remark: str = ""
 
 
 def _ours(commit_seconds: str) -> list[str]:
@@ -97,21 +104,19 @@ OURS: Final = (
         "ours",
         "Vitals' runtime, commit every 5 s",
         "coalesced changelog, alerts at once",
+        partial(own_versions, "faust-streaming", "aiokafka"),
         partial(_ours, "5"),
         partial(_one, "PYTHONPATH", str(ROOT)),
-        topics=("-changelog",),
-        changelog="{run}-changelog",
-        decode=stored_state,
+        changelog=Changelog("{run}-changelog", stored_state, is_made_before=True),
     ),
     Engine(
         "ours-half-second",
         "Vitals' runtime, commit every 0.5 s (the product's default)",
         "coalesced changelog, alerts at once",
+        partial(own_versions, "faust-streaming", "aiokafka"),
         partial(_ours, "0.5"),
         partial(_one, "PYTHONPATH", str(ROOT)),
-        topics=("-changelog",),
-        changelog="{run}-changelog",
-        decode=stored_state,
+        changelog=Changelog("{run}-changelog", stored_state, is_made_before=True),
     ),
 )
 LIMITS: Final = (
@@ -119,18 +124,18 @@ LIMITS: Final = (
         "raw-aiokafka",
         "limit: raw aiokafka consumer that does nothing",
         "nothing",
+        partial(own_versions, "aiokafka"),
         partial(_own_script, "aiokafka_app.py"),
-        has_alerts=False,
-        has_states=False,
+        is_limit=True,
     ),
     Engine(
         "raw-librdkafka",
         "limit: raw librdkafka consumer that does nothing",
         "nothing",
+        partial(pinned_version, "librdkafka", "confluent-kafka"),
         partial(_script, "librdkafka", "librdkafka_app.py"),
         lambda: {"LOOP": "raw"},
-        has_alerts=False,
-        has_states=False,
+        is_limit=True,
     ),
 )
 # Flink's own command lines open these packages of the Java runtime to it (its env.java.default-opts.all).
@@ -143,6 +148,7 @@ PEERS: Final = (
         "librdkafka-loop",
         "hand-written librdkafka loop with a dict",
         "offsets only",
+        partial(pinned_version, "librdkafka", "confluent-kafka"),
         partial(_script, "librdkafka", "librdkafka_app.py"),
     ),
     *(
@@ -150,10 +156,10 @@ PEERS: Final = (
             f"kstreams-{threads}",
             f"Kafka Streams in Java, {threads} thread{'s' if threads > 1 else ''}",
             "coalesced changelog",
+            partial(locked_version, "kstreams", "kafka-streams"),
             partial(_java, "kstreams", "KStreams.java"),
             partial(_one, "THREADS", str(threads)),
-            changelog="{run}-accounts-changelog",
-            decode=_json_state,
+            changelog=Changelog("{run}-accounts-changelog", _json_state),
         )
         for threads in (1, 2)
     ),
@@ -162,6 +168,7 @@ PEERS: Final = (
             f"flink-{backend}",
             f"Flink in Java, {label}",
             "checkpoints",
+            partial(locked_version, "flink", "flink-streaming-java"),
             partial(_java, "flink", "Flink.java", *FLINK_OPTIONS),
             partial(_one, "BACKEND", backend),
         )
@@ -171,16 +178,23 @@ PEERS: Final = (
         "quix",
         "Quix Streams",
         "coalesced changelog",
+        partial(pinned_version, "quix", "quixstreams"),
         partial(_script, "quix", "quix_app.py"),
-        changelog="changelog__{run}--{topic}--default",
-        decode=_quix_state,
+        changelog=Changelog("changelog__{run}--{topic}--default", _quix_state),
     ),
-    Engine("bytewax", "Bytewax", "snapshots on the local disk", partial(_script, "bytewax", "bytewax_app.py")),
+    Engine(
+        "bytewax",
+        "Bytewax",
+        "snapshots on the local disk",
+        partial(pinned_version, "bytewax", "bytewax"),
+        partial(_script, "bytewax", "bytewax_app.py"),
+    ),
     *(
         Engine(
             f"faststream-{client}",
             f"FastStream, {client}",
             "offsets only",
+            partial(pinned_version, "faststream", "faststream"),
             partial(_script, "faststream", "faststream_app.py"),
             partial(_one, "CLIENT", client),
         )
@@ -191,6 +205,7 @@ PEERS: Final = (
             f"pathway-{threads}",
             f"Pathway, {threads} thread{'s' if threads > 1 else ''}",
             "log of the input",
+            partial(pinned_version, "pathway", "pathway"),
             partial(_script, "pathway", "pathway_app.py"),
             partial(_one, "PATHWAY_THREADS", str(threads)),
         )
@@ -200,6 +215,7 @@ PEERS: Final = (
         "pyflink-thread",
         "PyFlink, thread mode",
         "checkpoints",
+        partial(pinned_version, "pyflink", "apache-flink"),
         partial(_script, "pyflink", "pyflink_app.py"),
         partial(_pyflink, "thread"),
         ignored_fields=frozenset({"offset"}),
@@ -208,6 +224,7 @@ PEERS: Final = (
         "pyflink-process",
         "PyFlink, process mode",
         "checkpoints",
+        partial(pinned_version, "pyflink", "apache-flink"),
         partial(_script, "pyflink", "pyflink_app.py"),
         partial(_pyflink, "process"),
         ignored_fields=frozenset({"offset"}),
@@ -216,10 +233,9 @@ PEERS: Final = (
         "faust",
         "stock Faust, one table write per event",
         "a changelog record per event",
+        partial(own_versions, "faust-streaming", "aiokafka"),
         partial(_own_script, "faust_app.py", "worker"),
-        topics=("-accounts-changelog",),
-        changelog="{run}-accounts-changelog",
-        decode=_faust_state,
+        changelog=Changelog("{run}-accounts-changelog", _faust_state, is_made_before=True),
         amount="tenth",
     ),
 )

@@ -2,7 +2,8 @@
 
 Each round runs every engine once, so that a machine whose speed drifts does so for all alike. A run whose states or
 alerts are not what a plain recount says is no figure: it is stored as failed, with what was wrong. Progress goes to
-stderr; results to `results.json`, after every run, and from there to `docs/benchmarks-peers.md`.
+stderr. A run of all engines writes `results.json`, the page and the plot; one of some of them prints a table only.
+Ctrl-C ends the engine that runs, then the broker.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -27,12 +29,13 @@ from benchmarks.peers.engines import ENGINES, Engine
 from benchmarks.peers.events import Expected, make_topic, publish, recount
 from benchmarks.peers.measurement import run_engine
 from benchmarks.peers.product import PRODUCT, measure_product
-from benchmarks.peers.report import RESULTS, write_page
+from benchmarks.peers.report import RESULTS, summarise, table, write_page
 from benchmarks.worker_process import BenchmarkError
 from service.adapters.embedded_kafka import EmbeddedKafka
 from service.errors import DependencyError, VitalsError
 
 RUN_SECONDS_MAX: Final = 900.0
+INTERRUPTED: Final = 130
 
 
 @dataclass(slots=True)
@@ -54,36 +57,41 @@ class Comparison:
         self._runs = 0
         self.results: list[dict[str, Any]] = []
 
-    async def fill(self, engines: Sequence[Engine]) -> None:
+    def fill(self, engines: Sequence[Engine]) -> None:
         """Publish what the engines are to read, and count what they must come to."""
         for amount in sorted({engine.amount for engine in engines}):
             topic = self._topics[amount]
             say(f"publishing {topic.events:,} events ...")
-            await make_topic(self._bootstrap, topic.name)
-            await publish(self._bootstrap, topic.name, topic.events)
-            topic.expected = await recount(self._bootstrap, topic.name)
+            asyncio.run(make_topic(self._bootstrap, topic.name))
+            asyncio.run(publish(self._bootstrap, topic.name, topic.events))
+            topic.expected = asyncio.run(recount(self._bootstrap, topic.name))
 
-    async def run(self, engine: Engine, round_number: int) -> None:
+    def run(self, engine: Engine, round_number: int) -> None:
         """Run one engine once and note its figures, or why there are none."""
         self._runs += 1
         run, topic = f"{engine.name}-{self._runs}", self._topics[engine.amount]
         told: dict[str, Any] = {"engine": engine.name, "round": round_number, "events": topic.events}
         say(f"round {round_number}: {engine.label} ...")
         try:
-            command = engine.command()
-            folder = self._home / run
-            folder.mkdir()
-            for name in (f"{run}-alerts", *(run + suffix for suffix in engine.topics)):
-                await make_topic(self._bootstrap, name, is_compact=name.endswith("-changelog"))
-            environment = self._environment(engine, run, topic, folder)
-            watch = await asyncio.to_thread(run_engine, command, environment, folder, RUN_SECONDS_MAX)
-            wrong = await self._differences(engine, run, topic.expected, folder)
-            told |= {"failed": "; ".join(wrong)} if wrong else asdict(watch.measured(topic.events))
+            told["version"] = engine.version()
+            told |= self._measure(engine, run, topic)
         except DependencyError as error:
             told["skipped"] = str(error)
         except BenchmarkError as error:
             told["failed"] = str(error)
         self.note(told)
+
+    def _measure(self, engine: Engine, run: str, topic: Topic) -> dict[str, Any]:
+        command, variables = engine.command(), engine.variables()
+        folder = self._home / run
+        folder.mkdir()
+        asyncio.run(make_topic(self._bootstrap, f"{run}-alerts"))
+        if engine.changelog is not None and engine.changelog.is_made_before:
+            asyncio.run(make_topic(self._bootstrap, engine.changelog.topic.format(run=run), is_compact=True))
+        environment = {**self._environment(run, topic, folder), **variables}
+        watch = run_engine(command, environment, folder, RUN_SECONDS_MAX)
+        wrong = [] if engine.is_limit else asyncio.run(self._differences(engine, run, topic, folder))
+        return {"failed": "; ".join(wrong)} if wrong else asdict(watch.measured(topic.events))
 
     def note(self, told: dict[str, Any]) -> None:
         """Keep a result and tell it."""
@@ -94,7 +102,7 @@ class Comparison:
         else:
             say(f"  {told['events_per_second']:,.0f} events/s, {told['cpu_us_per_event']:.2f} us of CPU per event")
 
-    def _environment(self, engine: Engine, run: str, topic: Topic, folder: Path) -> dict[str, str]:
+    def _environment(self, run: str, topic: Topic, folder: Path) -> dict[str, str]:
         return {
             **os.environ,
             "PEER_BOOTSTRAP": self._bootstrap,
@@ -103,38 +111,35 @@ class Comparison:
             "PEER_RUN": run,
             "PEER_ALERTS": f"{run}-alerts",
             "PEER_FOLDER": str(folder),
-            **engine.variables(),
         }
 
-    async def _differences(self, engine: Engine, run: str, expected: Expected, folder: Path) -> list[str]:
-        if not engine.has_states:
-            return []
-        if engine.changelog is not None and engine.decode is not None:
-            topic = engine.changelog.format(run=run, topic=self._topics[engine.amount].name)
-            states = await stored_states(self._bootstrap, topic, engine.decode)
-        else:
+    async def _differences(self, engine: Engine, run: str, topic: Topic, folder: Path) -> list[str]:
+        if engine.changelog is None:
             states = dumped_states(folder)
-        alerts = await published_alerts(self._bootstrap, f"{run}-alerts") if engine.has_alerts else None
-        return differences(expected, states, alerts, engine.ignored_fields)
+        else:
+            changelog = engine.changelog.topic.format(run=run, topic=topic.name)
+            states = await stored_states(self._bootstrap, changelog, engine.changelog.decode)
+        alerts = await published_alerts(self._bootstrap, f"{run}-alerts")
+        return differences(topic.expected, states, alerts, engine.ignored_fields)
 
 
-async def compare(arguments: argparse.Namespace, home: Path) -> list[dict[str, Any]]:
+def compare(arguments: argparse.Namespace, home: Path) -> list[dict[str, Any]]:
     """Run all rounds on a broker of their own."""
     kafka = EmbeddedKafka(home, brokers=1, port=0)
     say("starting a broker ...")
     try:
-        await asyncio.to_thread(kafka.start)
+        kafka.start()
         comparison = Comparison(kafka.bootstrap, home, arguments.events)
         engines = [engine for engine in ENGINES if not arguments.only or engine.name in arguments.only]
-        await comparison.fill(engines)
+        comparison.fill(engines)
         for number in range(1, arguments.rounds + 1):
             for engine in engines:
-                await comparison.run(engine, number)
+                comparison.run(engine, number)
             if not arguments.only or PRODUCT in arguments.only:
-                comparison.note(await measure_product(kafka.bootstrap, home, number, arguments.events))
+                comparison.note(asyncio.run(measure_product(kafka.bootstrap, home, number, arguments.events)))
         return comparison.results
     finally:
-        await asyncio.to_thread(kafka.stop)
+        kafka.stop()
 
 
 def _arguments() -> argparse.Namespace:
@@ -150,13 +155,17 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Run, then write the page; 1 when an engine failed."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves nothing behind, either
     begin_seconds, where = time.monotonic(), machine()
     try:
         with tempfile.TemporaryDirectory(prefix="vitals-peers-") as home, contextlib.chdir(home):
-            results = asyncio.run(compare(arguments, Path(home)))
+            results = compare(arguments, Path(home))
     except VitalsError as error:
         say(f"error: {error}")
         return error.exit_code
+    except KeyboardInterrupt:
+        say("stopped: nothing is written")
+        return INTERRUPTED
     stored = {
         "machine": where,
         "events": arguments.events,
@@ -167,6 +176,8 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(stored, indent=2))
     else:
+        print(table(summarise(stored)))
+    if not arguments.only:
         RESULTS.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
         write_page(stored)
     return int(any("failed" in result for result in results))
