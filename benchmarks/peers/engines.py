@@ -1,7 +1,7 @@
 """Every engine of the comparison: how it is started, what is durable in it, and where its states are found.
 
-The settings are those that each engine's documentation recommends for throughput; the applications cite them where they
-stand.
+Settings that an engine's documentation recommends for throughput are taken, all others are defaults; each application
+names its own.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ LIMITS: Final = (
         is_limit=True,
     ),
 )
-# Flink's own command lines open these packages of the Java runtime to it (its env.java.default-opts.all).
+# Flink's own command lines open these packages of the Java runtime to it (env.java.opts.all of its config.yaml).
 FLINK_OPTIONS: Final = tuple(
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in ("java.lang", "java.net", "java.io", "java.nio", "java.util", "java.util.concurrent", "java.time")

@@ -50,10 +50,15 @@ class Topic:
 class Comparison:
     """Runs engines against one broker and keeps what came of it."""
 
-    def __init__(self, bootstrap: str, home: Path, events: int) -> None:
+    def __init__(self, bootstrap: str, home: Path, events: int, prefix: str = "") -> None:
+        """Name what it needs on the broker; `prefix` keeps it apart from what others have there."""
         self._bootstrap = bootstrap
         self._home = home
-        self._topics = {"all": Topic("events", events), "tenth": Topic("events-tenth", max(events // 10, 1))}
+        self._topics = {
+            "all": Topic(f"{prefix}events", events),
+            "tenth": Topic(f"{prefix}events-tenth", max(events // 10, 1)),
+        }
+        self._prefix = prefix
         self._runs = 0
         self.results: list[dict[str, Any]] = []
 
@@ -69,7 +74,7 @@ class Comparison:
     def run(self, engine: Engine, round_number: int) -> None:
         """Run one engine once and note its figures, or why there are none."""
         self._runs += 1
-        run, topic = f"{engine.name}-{self._runs}", self._topics[engine.amount]
+        run, topic = f"{self._prefix}{engine.name}-{self._runs}", self._topics[engine.amount]
         told: dict[str, Any] = {"engine": engine.name, "round": round_number, "events": topic.events}
         say(f"round {round_number}: {engine.label} ...")
         try:

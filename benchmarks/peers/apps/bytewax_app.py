@@ -1,7 +1,6 @@
 """Bytewax: its Kafka operators, `stateful_map`, and a recovery store (SQLite on the local disk) every 10 s.
 
-Settings: `batch_size` 1000 is the default of the Kafka source, epochs of 10 s are the default of recovery
-("Recovery": longer epochs mean less overhead); one worker, as more on one machine only pay with more cores.
+Settings: `batch_size` 1000 and epochs of 10 s are the defaults. One worker, as one processor of two is for the broker.
 """
 
 import pathlib

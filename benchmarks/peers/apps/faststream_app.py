@@ -1,8 +1,8 @@
 """FastStream: a batch subscriber and a dictionary; nothing is durable but committed offsets.
 
-Settings: `batch=True` with a large `max_records` is what its documentation ("Batch Processing") recommends for
-throughput; the decoder hands the bytes through, as its own JSON decoding would only add to that of the work.
-CLIENT is `confluent` or `aiokafka`. Alerts of a batch are published together at its end.
+Settings: `batch=True` with a large `max_records`, so that the handler is called once for many events; a decoder that
+hands the bytes through, as its own JSON decoding would only add to that of the work. CLIENT is `confluent` or
+`aiokafka`. Alerts of a batch are published together at its end.
 """
 
 import asyncio

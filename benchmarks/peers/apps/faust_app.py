@@ -1,7 +1,7 @@
 """Stock Faust, in the version that Vitals is built on: an agent, a table, one table write per event.
 
-Settings: the table is in memory (the default), `stream_buffer_maxsize` and the others are defaults; Faust writes a
-changelog record at each `table[key] = value`, which nothing but changing less often avoids.
+Settings: the table is in memory and all else at its default. Faust writes a changelog record at each
+`table[key] = value`, and no setting changes that.
 """
 
 import os

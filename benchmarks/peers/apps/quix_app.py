@@ -1,7 +1,7 @@
 """Quix Streams: state in RocksDB with a changelog topic, at least once, checkpoints every 5 s.
 
-Settings: all are the defaults, which its documentation ("Performance", "Checkpointing") recommends to keep; a longer
-`commit_interval` would make checkpoints rarer, and `stateful=True` on one `apply` is the cheapest way to state.
+Settings: `commit_interval` of 5 s is the default; a checkpoint writes one changelog record for each changed account.
+All is done in one stateful `apply`, as each further step of a pipeline costs a call for every event.
 """
 
 from marks import ALERTS, BOOTSTRAP, FOLDER, RUN, TOPIC, Progress, mark_done

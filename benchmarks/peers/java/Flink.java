@@ -29,9 +29,8 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 /**
  * Flink: one job in one JVM (its local environment), checkpoints to the local disk every 10 s, at least once.
  *
- * Settings: objects are reused (documentation, "Execution configuration": for better performance), states and events are
- * POJOs, which Flink serialises itself ("Data types and serialization": much faster than Kryo), BACKEND is hashmap or
- * rocksdb ("State backends": hashmap is very fast, as each access works on objects). No watermarks, no buffer timeout set.
+ * Settings: objects are reused between chained functions (ExecutionConfig.enableObjectReuse), states and events are POJOs,
+ * which Flink serialises itself instead of Kryo, BACKEND is hashmap (objects on the heap) or rocksdb. No watermarks.
  * The last watermark of the bounded source fires one timer for each account, which writes its state for the comparison.
  */
 public final class Flink {
