@@ -69,6 +69,9 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	  -o requirements/run.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  -o requirements/dev.txt --group dev pyproject.toml
+	for peer in benchmarks/peers/requirements/*.in; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    -o $${peer%.in}.txt $$peer; done
 
 clean: ## stop the embedded broker and remove what the other targets made, its data too
 	@[ ! -x $(BIN)/vitals ] || $(BIN)/vitals kafka down

@@ -38,12 +38,17 @@ class Mark:
 
 @dataclass(slots=True)
 class Measured:
-    """What a run came to; the warm half is None when the marks do not tell it."""
+    """What a run came to; the warm half is None when the marks do not tell it.
+
+    `stopped_` is with the graceful stop, after which all is as durable as the engine makes it.
+    """
 
     events_per_second: float
     warm_events_per_second: float | None
     cpu_us_per_event: float
     warm_cpu_us_per_event: float | None
+    stopped_events_per_second: float
+    stopped_cpu_us_per_event: float
     peak_rss_mib: float
 
 
@@ -55,7 +60,7 @@ class Watch:
     marks: list[Mark] = field(default_factory=list)
     members: dict[int, psutil.Process] = field(default_factory=dict)
     peak_rss_bytes: int = 0
-    is_done: bool = False
+    done: Mark | None = None
     _by_worker: dict[str, int] = field(default_factory=dict)
 
     def tree(self) -> list[psutil.Process]:
@@ -86,16 +91,18 @@ class Watch:
     def note_mark(self, line: bytes) -> None:
         """Take a mark of one worker of the engine."""
         worker, count, at_ns = line.decode().split()
+        if worker != "done":
+            self._by_worker[worker] = int(count)
+        mark = Mark(int(at_ns), sum(self._by_worker.values()), self.cpu_seconds())
         if worker == "done":
-            self.is_done = True
-            return
-        self._by_worker[worker] = int(count)
-        self.marks.append(Mark(int(at_ns), sum(self._by_worker.values()), self.cpu_seconds()))
+            self.done = mark
+        else:
+            self.marks.append(mark)
 
     def measured(self, events: int) -> Measured:
         """Compute the figures; raises BenchmarkError when the engine did not do all events."""
         whole = [mark for mark in self.marks if mark.events >= events]
-        if not whole:
+        if not whole or self.done is None:
             done = self.marks[-1].events if self.marks else 0
             raise BenchmarkError(f"it did {done:,} of {events:,} events")
         begin, end = self.marks[0], whole[0]
@@ -108,6 +115,8 @@ class Watch:
             warm_events_per_second=_rate(half, end) if has_half else None,
             cpu_us_per_event=_cpu_us(begin, end),
             warm_cpu_us_per_event=_cpu_us(half, end) if has_half else None,
+            stopped_events_per_second=_rate(begin, self.done),
+            stopped_cpu_us_per_event=_cpu_us(begin, self.done),
             peak_rss_mib=self.peak_rss_bytes / 2**20,
         )
 
@@ -128,7 +137,7 @@ def run_engine(command: Sequence[str], environment: Mapping[str, str], folder: P
             code = process.wait(seconds_max)
         except subprocess.TimeoutExpired:
             raise BenchmarkError(f"not done after {seconds_max:.0f} s\n{_tail(log)}") from None
-    if code or not watch.is_done:
+    if code or watch.done is None:
         raise BenchmarkError(f"it ended with {code}\n{_tail(log)}")
     return watch
 

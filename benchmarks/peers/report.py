@@ -27,6 +27,11 @@ DURABLE: Final = {engine.name: engine.durable for engine in ENGINES} | {PRODUCT:
 OURS: Final = frozenset({"ours", "ours-half-second", PRODUCT})
 LIMITS: Final = frozenset(engine.name for engine in ENGINES if engine.is_limit)
 
+COLUMNS: Final = (
+    *("engine", "durable", "events/s", "warm", "with the stop"),
+    *("us of CPU", "warm", "with the stop", "MiB", "rounds", "version"),
+)
+
 BAR_HEIGHT: Final = 18
 LINE_HEIGHT: Final = 26
 LABEL_WIDTH: Final = 400
@@ -59,6 +64,8 @@ class Line:
     warm: Spread | None
     cpu: Spread | None
     warm_cpu: Spread | None
+    stopped: Spread | None
+    stopped_cpu: Spread | None
     memory_mib: float
     reasons: tuple[str, ...]
 
@@ -83,6 +90,8 @@ def _line(name: str, runs: list[dict[str, Any]]) -> Line:
         warm=_spread(run["warm_events_per_second"] for run in good),
         cpu=_spread(run["cpu_us_per_event"] for run in good),
         warm_cpu=_spread(run["warm_cpu_us_per_event"] for run in good),
+        stopped=_spread(run.get("stopped_events_per_second") for run in good),
+        stopped_cpu=_spread(run.get("stopped_cpu_us_per_event") for run in good),
         memory_mib=max((run["peak_rss_mib"] for run in good), default=0.0),
         reasons=tuple(reasons),
     )
@@ -95,10 +104,7 @@ def _spread(values: Iterable[float | None]) -> Spread | None:
 
 def table(lines: Iterable[Line]) -> str:
     """Write the figures as a Markdown table."""
-    rows = [
-        "| engine | durable | events/s | warm | us of CPU | warm | MiB | rounds | version |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for line in lines:
         label = f"**{LABELS[line.name]}**" if line.name in OURS else LABELS[line.name]
         cells = [
@@ -106,8 +112,10 @@ def table(lines: Iterable[Line]) -> str:
             DURABLE[line.name],
             _thousands(line.whole),
             _thousands(line.warm),
+            _thousands(line.stopped),
             _micros(line.cpu),
             _micros(line.warm_cpu),
+            _micros(line.stopped_cpu),
             f"{line.memory_mib:,.0f}" if line.rounds else "-",
             str(line.rounds),
             line.version,

@@ -142,6 +142,7 @@ def test_figures_are_those_of_the_whole_tree(tmp_path: Path) -> None:
     assert 1_000 < measured.warm_events_per_second < 2_500
     assert 500 <= measured.cpu_us_per_event < 1_500
     assert measured.events_per_second < 2_000
+    assert measured.stopped_events_per_second < measured.events_per_second
     assert measured.peak_rss_mib > 5
     assert dumped_states(tmp_path) == {"a": {"events": 1}}
 
@@ -194,6 +195,8 @@ def stored() -> dict[str, Any]:
             "warm_events_per_second": None,
             "cpu_us_per_event": 2.0 * number,
             "warm_cpu_us_per_event": None,
+            "stopped_events_per_second": rate * number / 2,
+            "stopped_cpu_us_per_event": 3.0 * number,
             "peak_rss_mib": 10.0 * number,
         }
         for name, rate in (("ours", 100_000), ("faust", 1_000))
@@ -211,8 +214,9 @@ def test_the_page_tells_medians_and_reasons() -> None:
     rows = table(lines).splitlines()[2:]
     assert "200.0k (100.0 - 300.0)" in rows[0]
     assert "4.0 (2.0 - 6.0)" in rows[0]
+    assert "100.0k (50.0 - 150.0)" in rows[0]
     assert "| 30 | 3 | x 1 |" in rows[0]
-    assert "| - | - | - | - | - | 0 |" in rows[2]
+    assert "| - | - | - | - | - | - | - | 0 |" in rows[2]
     assert "- Quix Streams: no <room> left" in page(stored())
 
 
