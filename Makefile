@@ -49,7 +49,7 @@ fmt: install ## format and mend what the linter can mend
 bench: install ## measure throughput, latency, memory and recovery on the embedded broker (under 5 minutes)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
-bench-peers: install ## compare with other engines, each installed at first use (an hour; ARGS="--only ours kstreams --events 100000")
+bench-peers: install ## compare with other engines, each installed at first use (up to an hour; ARGS="--only ours kstreams-1 --events 100000")
 	@$(BIN)/python -m benchmarks.peers.run $(ARGS)
 
 quality: install ## judge the default model on simulated companies: who is warned, who is bothered (ARGS="--json")

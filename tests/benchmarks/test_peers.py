@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -21,7 +22,7 @@ from benchmarks.peers.check import differences, dumped_states
 from benchmarks.peers.engines import ENGINES, OURS
 from benchmarks.peers.events import EVENT_BYTES, Expected, make_events
 from benchmarks.peers.measurement import run_engine
-from benchmarks.peers.report import page, plot, summarise, table
+from benchmarks.peers.report import page, plot, summarise, table, write_page
 from benchmarks.peers.run import Comparison
 from benchmarks.worker_process import BenchmarkError
 from service.adapters.embedded_kafka import EmbeddedKafka
@@ -218,6 +219,15 @@ def test_the_page_tells_medians_and_reasons() -> None:
     assert "| 30 | 3 | x 1 |" in rows[0]
     assert "| - | - | - | - | - | - | - | 0 |" in rows[2]
     assert "- Quix Streams: no <room> left" in page(stored())
+
+
+def test_page_and_plot_are_written_side_by_side(tmp_path: Path) -> None:
+    """The page shows the plot by its name, and no place for a figure is left empty."""
+    write_page(stored(), tmp_path / "benchmarks-peers.md")
+    text = (tmp_path / "benchmarks-peers.md").read_text()
+    assert "](benchmarks-peers.svg)" in text
+    assert (tmp_path / "benchmarks-peers.svg").is_file()
+    assert not re.findall(r"\{\w*\}", text)
 
 
 def test_the_plot_is_well_formed() -> None:
