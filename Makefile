@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench quality chaos chaos-mutants starts lock clean soak
+.PHONY: help install compile demo test check fmt bench bench-peers quality chaos chaos-mutants starts lock clean soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ fmt: install ## format and mend what the linter can mend
 bench: install ## measure throughput, latency, memory and recovery on the embedded broker (under 5 minutes)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
+bench-peers: install ## compare with other engines, each installed at first use (up to an hour; ARGS="--only ours kstreams-1 --events 100000")
+	@$(BIN)/python -m benchmarks.peers.run $(ARGS)
+
 quality: install ## judge the default model on simulated companies: who is warned, who is bothered (ARGS="--json")
 	@$(BIN)/python -m benchmarks.alert_quality $(ARGS)
 
@@ -66,6 +69,9 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	  -o requirements/run.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  -o requirements/dev.txt --group dev pyproject.toml
+	for peer in benchmarks/peers/requirements/*.in; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    -o $${peer%.in}.txt $$peer; done
 
 clean: ## stop the embedded broker and remove what the other targets made, its data too
 	@[ ! -x $(BIN)/vitals ] || $(BIN)/vitals kafka down

@@ -11,11 +11,12 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -76,18 +77,23 @@ def cache_dir() -> Path:
 
 
 def kafka_jars() -> list[Path]:
-    """Return the paths of all jars of Kafka, fetched if need be and each verified; safe to call from many processes.
+    """Return the paths of all jars of Kafka; see `locked_jars`."""
+    return locked_jars(read_lock(), f"Apache Kafka {kafka_version()} (45 MB)")
+
+
+def locked_jars(jars: list[LockedJar], title: str) -> list[Path]:
+    """Return the paths of the jars, fetched if need be and each verified; safe to call from many processes.
 
     Raises DependencyError when a jar cannot be fetched or is not the locked one.
     """
-    jars, cache = read_lock(), cache_dir()
+    cache = cache_dir()
     try:
         missing = _missing(jars, cache)
         if missing:
             cache.mkdir(parents=True, exist_ok=True)
             with _only_one(cache / ".lock"):
                 # Another process may have fetched them while this one waited.
-                _fetch_all(_missing(jars, cache), cache)
+                _fetch_all(_missing(jars, cache), cache, title)
         for jar in jars:
             _verify(jar, cache / jar.file_name)
     except OSError as error:
@@ -116,20 +122,19 @@ def _verify(jar: LockedJar, path: Path) -> None:
         )
 
 
-def _fetch_all(jars: list[LockedJar], cache: Path) -> None:
+def _fetch_all(jars: list[LockedJar], cache: Path, title: str) -> None:
     if not jars:
         return
     console = Console(stderr=True, highlight=False)
-    title = f"fetching Apache Kafka {kafka_version()}"
     if not console.is_terminal:
-        console.print(f"{title}: {len(jars)} jars (about 45 MB in all) into {cache}", soft_wrap=True)
+        console.print(f"fetching {title}: {len(jars)} jars into {cache}", soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("jars"))
     with (
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress,
         tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch,
         ThreadPoolExecutor(DOWNLOAD_THREADS) as pool,
     ):
-        task = progress.add_task(title, total=len(jars))
+        task = progress.add_task(f"fetching {title}", total=len(jars))
         try:
             for _ in pool.map(lambda jar: _fetch(jar, Path(scratch), cache), jars):
                 progress.advance(task)
@@ -168,28 +173,31 @@ def resolve_lock(version: str) -> list[LockedJar]:
         artifacts = [found.artifact for found in inputs + transitive if found.scope in {"compile", "runtime"}]
         log4j_version = next(found.version for found in artifacts if found.artifactId == "log4j-core")
         artifacts.append(context.project(*LOG_BINDING).at_version(log4j_version).artifact())
-        return sorted(
-            (
-                LockedJar(
-                    found.groupId,
-                    found.artifactId,
-                    found.version,
-                    hashlib.sha256(found.resolve().read_bytes()).hexdigest(),
-                )
-                for found in artifacts
-            ),
-            key=lambda jar: jar.coordinate,
+        return lock_artifacts(artifacts)
+
+
+def lock_artifacts(artifacts: Iterable[Any]) -> list[LockedJar]:
+    """Fetch resolved artifacts and hash each, in the order of their coordinates."""
+    locked = (
+        LockedJar(
+            found.groupId, found.artifactId, found.version, hashlib.sha256(found.resolve().read_bytes()).hexdigest()
         )
+        for found in artifacts
+    )
+    return sorted(locked, key=lambda jar: jar.coordinate)
+
+
+def write_lock(path: Path, header: str, jars: Iterable[LockedJar]) -> None:
+    """Write a lock that `read_lock` reads; `header` says what it is and how it is made."""
+    lines = [f"{jar.coordinate} {jar.sha256}" for jar in jars]
+    path.write_text("\n".join([f"# {header}", *lines, ""]), encoding="utf-8")
 
 
 def main() -> None:
     """Rewrite the lock for the version given, or for the version it names."""
     version = sys.argv[1] if len(sys.argv) > 1 else kafka_version()
-    lines = [f"{jar.coordinate} {jar.sha256}" for jar in resolve_lock(version)]
-    header = (
-        "# Apache Kafka and all it needs at run time. Made by `python -m service.adapters.kafka_artifacts [VERSION]`."
-    )
-    LOCK_PATH.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    made_by = "Made by `python -m service.adapters.kafka_artifacts [VERSION]`."
+    write_lock(LOCK_PATH, f"Apache Kafka and all it needs at run time. {made_by}", resolve_lock(version))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ async def apply_topics(bootstrap: str, names: TopicNames) -> list[TopicPlan]:
                 "take another VITALS_TOPIC_PREFIX, or move or delete these topics yourself; nothing was changed"
             )
         created = {plan.topic for plan in plans if plan.action == "create"}
-        await _create(admin, bootstrap, [spec for spec in specs if spec.name in created])
+        await create_topics(admin, bootstrap, [spec for spec in specs if spec.name in created])
         await _alter(admin, [plan for plan in plans if plan.action == "alter"])
         return plans
 
@@ -89,7 +89,7 @@ async def ensure_topics(bootstrap: str, names: TopicNames) -> list[str]:
         specs = topic_specs(names)
         found = await _describe(admin, [spec.name for spec in specs])
         missing = [spec for spec in specs if spec.name not in found]
-        await _create(admin, bootstrap, missing)
+        await create_topics(admin, bootstrap, missing)
         return [spec.name for spec in missing]
 
 
@@ -211,7 +211,8 @@ async def _configs(admin: Any, specs: list[TopicSpec]) -> dict[str, dict[str, st
     return found
 
 
-async def _create(admin: Any, bootstrap: str, specs: list[TopicSpec]) -> None:
+async def create_topics(admin: Any, bootstrap: str, specs: list[TopicSpec]) -> None:
+    """Create topics and wait until every partition of them takes records."""
     if not specs:
         return
     brokers = len((await admin.describe_cluster())["brokers"])

@@ -1,0 +1,1 @@
+"""One small application for each engine. They run as scripts, with the interpreter of their own environment."""
