@@ -22,6 +22,7 @@ async def rest(*_: object) -> None:
 def main() -> None:
     """Take the guards away, then run the command line."""
     patch(Watchdog, "start", lambda _: None)
+    patch(Watchdog, "end_if_paused", lambda _: None)
     patch(Lookout, "tell_forever", rest)
     patch(BrokerView, "look_at_topics_forever", rest)
     patch(BrokerView, "look_at_ends_forever", rest)
