@@ -21,7 +21,9 @@ from service.errors import VitalsError
 COMMAND_MODULES = (
     "kafka",
     "topics",
+    "redis",
     "worker",
+    "projector",
     "publish",
     "replay",
     "simulate",
