@@ -95,5 +95,7 @@ for index = 5, #ARGV, 2 do
   end
 end
 advance()
-if live and applied > 0 then keep_day(day) end
+if applied > 0 then
+  if live then keep_day(day) else note_day(day) end
+end
 return applied

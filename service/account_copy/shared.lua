@@ -37,14 +37,21 @@ local function advance()
   if tonumber(ARGV[4]) > stored then redis.call('HSET', prefix .. 'offsets', ARGV[2], ARGV[4]) end
 end
 
-local function keep_day(day)
+-- The latest day that any score is of.
+local function note_day(day)
   local stored = tonumber(redis.call('HGET', copy, 'day') or '-1')
-  if day < stored then day = stored end
+  if day <= stored then return stored, stored end
+  redis.call('HSET', copy, 'day', int(day))
+  return day, stored
+end
+
+-- Keeps the portfolio as it stands under the latest day; what stands there when another day comes is how it ended.
+local function keep_day(seen)
+  local day, stored = note_day(seen)
   if day < 0 then return end
   local counts = redis.call('HGETALL', prefix .. 'portfolio')
   redis.call('HSET', prefix .. 'days', int(day), cjson.encode(counts))
   if day > stored then
-    redis.call('HSET', copy, 'day', int(day))
     for _, known in ipairs(redis.call('HKEYS', prefix .. 'days')) do
       if tonumber(known) <= day - HISTORY_DAYS then redis.call('HDEL', prefix .. 'days', known) end
     end

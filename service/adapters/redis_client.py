@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -31,13 +31,15 @@ REDIS_FAILURES: Final = (RedisError, OSError)
 @asynccontextmanager
 async def open_redis(url: str, *, connections_max: int = 32) -> AsyncIterator[RedisClient]:
     """Open a client that answers in bytes; connects when it is used first."""
-    client = Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        timeout=CONNECT_SECONDS,  # for a connection to be free
         socket_timeout=ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         max_connections=connections_max,
         retry=Retry(NoBackoff(), 0),
     )
+    client = Redis.from_pool(pool)
     try:
         yield client
     finally:

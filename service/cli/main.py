@@ -24,6 +24,8 @@ COMMAND_MODULES = (
     "redis",
     "worker",
     "projector",
+    "api",
+    "keys",
     "publish",
     "replay",
     "simulate",

@@ -118,8 +118,9 @@ class Projector:
         items = [item for record in records if (item := self._item(record, is_scores=is_scores)) is not None]
         await self._writer.apply("scores" if is_scores else "alerts", _place(part), start, end, items)
         self._next[part] = end
-        if items and items[-1].model_version:
+        if items and items[-1].model_version not in {"", self._model_version}:
             self._model_version = items[-1].model_version
+            self._beaten = 0.0  # the copy is told at once
 
     def _item(self, record: ConsumedRecord, *, is_scores: bool) -> Item | None:
         try:

@@ -42,7 +42,13 @@ def score(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> 
 
 def alert(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> tuple[bytes, bytes]:
     """Make an alert's key and value in the same way."""
-    data = {**ALERT["data"], "account": account, "seq": seq, "id": f"{account}:{seq}", "as_of": time_text(time_ms)}
+    data = {
+        **ALERT["data"],
+        "account": account,
+        "seq": seq,
+        "id": f"{account[:200]}:{seq}",
+        "as_of": time_text(time_ms),
+    }
     return account.encode(), orjson.dumps({**ALERT, "subject": account, "data": {**data, **changes}})
 
 
