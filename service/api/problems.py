@@ -119,6 +119,10 @@ def handle_problems(api: FastAPI) -> None:
     async def _(_request: Request, _error: Exception) -> Response:
         return problem_response("copy-missing", headers={"Retry-After": str(RETRY_SECONDS)})
 
+    @api.exception_handler(Exception)
+    async def _(_request: Request, _error: Exception) -> Response:
+        return problem_response("internal")  # the server logs the error itself
+
     async def unavailable(_request: Request, error: Exception) -> Response:
         log.warning("Redis fails: %s", error)
         return problem_response("copy-unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
