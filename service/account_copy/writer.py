@@ -18,6 +18,7 @@ from service.adapters.redis_client import RedisClient
 BATCH_MAX: Final = 100  # items in one call of a script: Redis serves nobody else meanwhile
 SWEEP_SLICE: Final = 1_000
 EPOCH_LENGTH: Final = 8
+AT_END: Final = 0
 
 Kind = Literal["scores", "alerts"]
 
@@ -75,9 +76,13 @@ class CopyWriter:
                 raise CopyLost(answer.decode())
         return sum(answers)
 
-    async def beat(self, places: Sequence[str], model_version: str) -> bool:
-        """Note that these places are read to their ends; True when all places are. Raises CopyLost."""
-        answer = await self._scripts["beat"](keys=[self._base], args=[self.keys.epoch, model_version, *places])
+    async def beat(self, applied_ms: Mapping[str, int], model_version: str) -> bool:
+        """Note up to when each place is applied; True when all are up to date. Raises CopyLost.
+
+        A time is that of the place's last applied record, or AT_END when there is nothing after it.
+        """
+        pairs = [part for place, time_ms in applied_ms.items() for part in (place, time_ms)]
+        answer = await self._scripts["beat"](keys=[self._base], args=[self.keys.epoch, model_version, *pairs])
         if answer == b"epoch":
             raise CopyLost("epoch")
         return bool(answer == b"1")

@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from service.account_copy.rows import Item, alert_item, score_item
-from service.account_copy.writer import CopyLost, CopyWriter
+from service.account_copy.writer import AT_END, CopyLost, CopyWriter
 from service.adapters.clients import errors_named
 from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import describe_partitions
@@ -47,6 +47,7 @@ class Projector:
         self._places = places
         self._departed_seconds = departed_seconds
         self._next: dict[TopicPartition, int] = {}
+        self._applied_ms: dict[TopicPartition, int] = {}
         self._share_changed = False
         self._beaten = 0.0
         self._live = False
@@ -96,6 +97,7 @@ class Projector:
         self._next = {part: applied[_place(part)] for part in share}
         for part, offset in self._next.items():
             self._consumer.seek(part, max(offset, starts[part]))
+        self._applied_ms = {}
         self._consumer.resume(*share)
         self._beaten, self._live = 0.0, False
         behind = sum(ends[part] - max(offset, starts[part]) for part, offset in self._next.items())
@@ -118,6 +120,7 @@ class Projector:
         items = [item for record in records if (item := self._item(record, is_scores=is_scores)) is not None]
         await self._writer.apply("scores" if is_scores else "alerts", _place(part), start, end, items)
         self._next[part] = end
+        self._applied_ms[part] = records[-1].timestamp
         if items and items[-1].model_version not in {"", self._model_version}:
             self._model_version = items[-1].model_version
             self._beaten = 0.0  # the copy is told at once
@@ -141,8 +144,11 @@ class Projector:
 
     async def _beat(self) -> None:
         self._beaten = time.monotonic()
-        at_end = [part for part in self._next if await self._is_at_end(part)]
-        live = await self._writer.beat([_place(part) for part in at_end], self._model_version)
+        applied_ms = {
+            _place(part): AT_END if await self._is_at_end(part) else self._applied_ms.get(part, 1)
+            for part in self._next
+        }
+        live = await self._writer.beat(applied_ms, self._model_version)
         if live != self._live:
             log.info("copy %s is %s", self._writer.keys.epoch, "whole and live" if live else "behind")
         self._live = live

@@ -13,7 +13,7 @@ import orjson
 
 from schemas.times import time_text
 from service.account_copy.rows import alert_item, score_item
-from service.account_copy.writer import CopyWriter
+from service.account_copy.writer import AT_END, CopyWriter
 from service.adapters.redis_client import RedisClient, open_redis
 
 GOLDEN = Path(__file__).resolve().parents[2] / "schemas" / "golden"
@@ -69,7 +69,7 @@ class Copy:
 
     async def live(self) -> None:
         """Say that everything was read."""
-        assert await self.writer.beat(self.places, "")
+        assert await self.writer.beat(dict.fromkeys(self.places, AT_END), "")
 
     async def scores(self, *messages: tuple[bytes, bytes | None]) -> int:
         """Apply scores, one offset after the other."""

@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from service.account_copy.layout import ACCOUNT_ALERTS_MAX, HISTORY_DAYS
+from service.account_copy.reader import CopyReader
 from service.account_copy.rows import score_item, unpack, words_of
-from service.account_copy.writer import CopyLost, CopyWriter
+from service.account_copy.writer import AT_END, CopyLost, CopyWriter
 from tests.service.copy_kit import (
     DAY_MS,
     DEPARTED_SECONDS,
@@ -105,7 +106,7 @@ def test_a_wiped_redis_is_noticed_and_begun_anew(redis_url: str) -> None:
         with pytest.raises(CopyLost, match="epoch"):
             await copy.scores(score("acme", 2))
         with pytest.raises(CopyLost, match="epoch"):
-            await copy.writer.beat([PLACE], "")
+            await copy.writer.beat({PLACE: AT_END}, "")
         await copy.begin()
         assert copy.next[PLACE] == 0
         await copy.scores(score("acme", 1), score("bolt", 1))
@@ -287,7 +288,31 @@ def test_a_redis_that_was_restarted_knows_the_scripts_again(redis_url: str) -> N
         await copy.client.script_flush()
         await copy.scores(score("acme", 2))
         await copy.client.script_flush()
-        assert await copy.writer.beat([], "m") is False
+        assert await copy.writer.beat({}, "m") is False
         assert isinstance(copy.writer, CopyWriter)
+
+    with_copy(redis_url, job)
+
+
+def test_a_place_that_never_rests_is_as_old_as_its_last_record(redis_url: str) -> None:
+    """Under a steady flow the age is that of what was applied last, but only once the place was read to its end."""
+
+    async def job(copy: Copy) -> None:
+        reader = CopyReader(copy.client, copy.base)
+        seconds, _ = await copy.client.time()
+        now_ms = seconds * 1000
+        flowing = dict.fromkeys(copy.places, now_ms - 5_000)
+        assert not await copy.writer.beat(flowing, "")
+        state = await reader.state()
+        assert (state.as_of_ms, state.stale) == (None, True)
+        await copy.live()
+        await copy.client.hset(copy.key("current"), PLACE, now_ms - 60_000)
+        assert await copy.writer.beat(flowing, "")
+        reader = CopyReader(copy.client, copy.base)
+        state = await reader.state()
+        assert (state.as_of_ms, state.stale) == (now_ms - 5_000, False)
+        await copy.client.hset(copy.key("current"), PLACE, now_ms - 60_000)
+        reader = CopyReader(copy.client, copy.base)
+        assert (await reader.state()).stale
 
     with_copy(redis_url, job)

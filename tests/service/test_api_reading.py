@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from schemas.times import time_text
+from service.account_copy.writer import AT_END
 from tests.service.api_kit import Served, serving
 from tests.service.copy_kit import DAY_MS, NOON_MS, Copy, alert, score
 from tests.service.test_account_copy import random_score
@@ -322,7 +323,7 @@ def test_days_are_told_and_age_is_told(redis_url: str) -> None:
         async def go_on(copy: Copy) -> None:
             await copy.live()
             await copy.scores(score("acme", 2, band="endangered", model_changed=True))
-            await copy.writer.beat(copy.places, "default-1")
+            await copy.writer.beat(dict.fromkeys(copy.places, AT_END), "default-1")
 
         served.change(go_on)
         served.api.state.reader._state = None
