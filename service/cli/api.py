@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.extras import require_api_extra
 from service.errors import ConfigError
 from service.settings import Settings, load_settings
 
@@ -48,6 +49,7 @@ def register(cli: typer.Typer) -> None:
 
 def run_api(settings: Settings, host: str, port: int) -> int:
     """Serve until stopped; return the exit code. Raises ConfigError for an address that would need keys."""
+    require_api_extra()
     import uvicorn
 
     from service.adapters.embedded_redis import resolve_redis

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from service.cli.extras import require_api_extra
 from service.settings import Settings, load_settings
 
 HELP = """Keep a copy of all scores and alerts in Redis, for `vitals api`, until stopped.
@@ -36,6 +37,7 @@ def register(cli: typer.Typer) -> None:
 
 def run_projector(settings: Settings) -> int:
     """Follow the topics of the settings' broker; return the exit code."""
+    require_api_extra()
     from service.account_copy.writer import CopyWriter
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis

@@ -16,6 +16,7 @@ from service.api.gate import OPEN_PATHS, requires
 from service.api.keys import KeyRing, add_key, read_keys, remove_key
 from service.api.rate import RateLimit
 from service.cli.api import is_loopback
+from service.cli.extras import require_api_extra
 from service.errors import ConfigError, InputError
 from tests.conftest import Vitals
 from tests.service.api_kit import Served, serving
@@ -241,6 +242,14 @@ def test_it_does_not_listen_wider_without_keys(vitals: Vitals, host: str, tmp_pa
     path.write_text('{"keys": []}')
     done = vitals("api", "--host", host, VITALS_REDIS="redis://127.0.0.1:1/0", VITALS_API_KEYS=str(path))
     assert done.returncode == 2
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the packages of the extra a command tells which it needs."""
+    require_api_extra()
+    monkeypatch.setattr("service.cli.extras.NEEDED", ("redis", "no_such_package"))
+    with pytest.raises(ConfigError, match=r"vitals\[api\].*no_such_package"):
+        require_api_extra()
 
 
 def test_loopback_is_known() -> None:
