@@ -15,7 +15,7 @@ from service.adapters.kafka_artifacts import kafka_version
 from tests.chaos.compare import KINDS, Verdict
 from tests.chaos.mutants import MUTANTS
 from tests.chaos.runner import Result, percentile
-from tests.chaos.scenarios import Limits, Scenario
+from tests.chaos.scenarios import SCENARIOS, Limits, Scenario
 from tests.chaos.simulated import LIVES, Simulated
 
 SIMULATED = "F4s"
@@ -257,6 +257,9 @@ def _told_place(report: Report, seeds: Sequence[int]) -> Iterator[str]:
             f"harness share; load at the start {machine.load}. {versions}."
         )
     yield f"- Again: `make chaos ARGS='--seeds {told.replace(' ', '')}{' --short' if sizes == {False} else ''}'`."
+    left = sorted({SIMULATED, *SCENARIOS} - {run.scenario for run in report.runs})
+    if left:
+        yield f"- **Not run**: {', '.join(left)}."
     simulated = {run.runs for run in report.runs if run.scenario == SIMULATED}
     if simulated:
         yield (

@@ -193,7 +193,7 @@ def die_as_zombie(run: Run, times: int, points: tuple[str, ...] = (TO_BE_SENT,))
     """F7: a worker wakes up in a flush when all is done, writes what it has, and dies: no rebalance sees that."""
     for _ in range(times):
         run.special = lambda each: (
-            {"CHAOS_PAUSE": f"{points[0]}:6", "CHAOS_FAULT": "outputs published"} if each.number == 0 else {}
+            {"CHAOS_PAUSE": f"{points[0]}:6", "CHAOS_FAULT": "state flushed"} if each.number == 0 else {}
         )
         slot = run.fleet.running()[0]
         run.fleet.kill(slot)
