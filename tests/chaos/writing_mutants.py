@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import agents.app
@@ -20,6 +20,7 @@ from agents.runtime.table import HEADER, MARKER_KEY, MARKER_KEYS, Partition, Vie
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer
 from service.scoring.records import NEVER
+from service.scoring.state import AccountState
 from service.topic_catalogue import REKEYED_SOURCE
 from tests.chaos.mutants import mutant
 from tests.chaos.patching import patch
@@ -199,9 +200,8 @@ def strays_scored_where_they_stand() -> None:
     patch(agents.ingest.Ingest, "_events", take_all)
 
 
-@mutant("F4", "state flushed")
-def rekeyed_offset_not_stored() -> None:
-    """Store states without the applied offset of re-keyed copies, and without the ids that would tell them."""
+def _store_otherwise(change: Callable[[AccountState], None]) -> None:
+    """Change every state on its way to the changelog; the one in memory stays as it is."""
     encode = Partition.encode_dirty
 
     def encode_dirty(self: Partition, topic: str, keys: list[bytes], *rest: Any) -> Any:
@@ -210,14 +210,23 @@ def rekeyed_offset_not_stored() -> None:
             if record.key in MARKER_KEYS or record.value is None or record.key is None:
                 continue
             state = self.hooks.decode(record.key, record.value[HEADER.size :])
-            if state.applied[REKEYED_SOURCE] == NEVER:
-                continue
-            state.applied[REKEYED_SOURCE] = NEVER
-            state.recent_new = state.recent_old = b""
+            change(state)
             records[number] = record._replace(value=record.value[: HEADER.size] + self.hooks.encode(state))
         return records, outputs
 
     patch(Partition, "encode_dirty", encode_dirty)
+
+
+@mutant("F4", "state flushed")
+def rekeyed_offset_not_stored() -> None:
+    """Store states without the applied offset of re-keyed copies, and without the ids that would tell them."""
+
+    def forget_copies(state: AccountState) -> None:
+        if state.applied[REKEYED_SOURCE] != NEVER:
+            state.applied[REKEYED_SOURCE] = NEVER
+            state.recent_new = state.recent_old = b""
+
+    _store_otherwise(forget_copies)
 
 
 # After the first commits, or there is no state yet that time could overtake.
@@ -250,21 +259,13 @@ def breaker_window_forgotten() -> None:
 @mutant("F4", "state flushed")
 def half_states() -> None:
     """Store states without applied offsets and known ids."""
-    encode = Partition.encode_dirty
 
-    def encode_dirty(self: Partition, topic: str, keys: list[bytes], *rest: Any) -> Any:
-        records, outputs = encode(self, topic, keys, *rest)
-        for number, record in enumerate(records):
-            if record.key in MARKER_KEYS or record.value is None or record.key is None:
-                continue
-            state = self.hooks.decode(record.key, record.value[HEADER.size :])
-            for source in range(len(state.applied)):
-                state.applied[source] = NEVER
-            state.recent_new = state.recent_old = b""
-            records[number] = record._replace(value=record.value[: HEADER.size] + self.hooks.encode(state))
-        return records, outputs
+    def forget_all(state: AccountState) -> None:
+        for source in range(len(state.applied)):
+            state.applied[source] = NEVER
+        state.recent_new = state.recent_old = b""
 
-    patch(Partition, "encode_dirty", encode_dirty)
+    _store_otherwise(forget_all)
 
 
 @mutant("F4h", "offsets committed")
