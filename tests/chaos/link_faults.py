@@ -19,9 +19,10 @@ WEATHER_SECONDS = 10
 def cut(run: Run, times: int) -> None:
     """F8: a worker is cut from all brokers for 5, 30 or 120 s, silently or with broken connections."""
     run.fleet.wait_ready()
+    first = run.rng.randrange(2)
     for number in range(times):
-        seconds = CUT_SECONDS[number // 2 % 3]
-        how, weather = list(CUTS.items())[number % 2]
+        seconds = CUT_SECONDS[number % 3]
+        how, weather = list(CUTS.items())[(first + number) % 2]
         slot = run.rng.choice(run.fleet.running())
         run.cluster.set_weather(weather, worker=slot.number)
         told = f"w{slot.number} cut from the brokers for {seconds} s {how}"
