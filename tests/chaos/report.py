@@ -250,12 +250,7 @@ def _told_place(report: Report, seeds: Sequence[int]) -> Iterator[str]:
     sizes = {run.is_full for run in report.runs}
     size = "full" if sizes == {True} else "short" if sizes == {False} else "full and short"
     yield f"- Seeds: {told}. Size: {size}. {'All passed.' if report.passed else '**Not all passed.**'}"
-    for machine in report.machines:
-        versions = ", ".join(f"{name} {number}" for name, number in machine.versions.items())
-        yield (
-            f"- On {machine.cores} cores and {machine.memory_gib} GiB of {machine.system}, which brokers, workers and "
-            f"harness share; load at the start {machine.load}. {versions}."
-        )
+    yield from map(_told_machine, _alike(report.machines))
     yield f"- Again: `make chaos ARGS='--seeds {told.replace(' ', '')}{' --short' if sizes == {False} else ''}'`."
     left = sorted({SIMULATED, *SCENARIOS} - {run.scenario for run in report.runs})
     if left:
@@ -266,7 +261,36 @@ def _told_place(report: Report, seeds: Sequence[int]) -> Iterator[str]:
             f"- On real brokers a worker dies a few times at each point of F4. {max(simulated)} runs at each point are "
             "simulated: see F4s. That broker is a list; client, network and group protocol are not in it."
         )
+    yield from _told_repeated(run for run in report.runs if run.scenario != SIMULATED)
     yield "- A seed fixes the log, who is hit and where, and the pauses in between; not what threads and processes do."
+
+
+def _alike(machines: Iterable[Machine]) -> list[list[Machine]]:
+    """Group machines that differ in nothing but their load."""
+    groups: dict[str, list[Machine]] = {}
+    for machine in machines:
+        groups.setdefault(machine.model_dump_json(exclude={"load"}), []).append(machine)
+    return list(groups.values())
+
+
+def _told_machine(machines: Sequence[Machine]) -> str:
+    first, loads = machines[0], sorted({machine.load for machine in machines})
+    versions = ", ".join(f"{name} {number}" for name, number in first.versions.items())
+    return (
+        f"- On {first.cores} cores and {first.memory_gib} GiB of {first.system}, which brokers, workers and "
+        f"harness share; load at the start {loads[0]}{f' to {loads[-1]}' if len(loads) > 1 else ''}. {versions}."
+    )
+
+
+def _told_repeated(runs: Iterable[RunRecord]) -> Iterator[str]:
+    """Tell the share of repeated alerts in everything that ran on real brokers; 1 % is the most that is promised."""
+    counts = Counter[str]()
+    for run in runs:
+        counts.update(run.counts)
+    if counts["alerts"]:
+        share = counts["repeated alerts"] / counts["alerts"]
+        repeated = f"{counts['repeated alerts']} of {counts['alerts']} alerts came again ({share:.2%})"
+        yield f"- On real brokers {repeated}, after {counts['crashes']} crashes."
 
 
 def _told_failures(runs: Iterable[RunRecord]) -> Iterator[str]:
