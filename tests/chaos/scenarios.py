@@ -110,7 +110,7 @@ class Scenario:
         if plan.workers > 1:
             plan = replace(plan, workers=FULL_WORKERS)
         endless = plan.log in ("live", "contested") and plan.rate < float("inf")
-        if plan is not DEFAULT and endless and self.begins:
+        if self.plan is not DEFAULT and endless and self.begins:
             rate = plan.rate if plan.workers == 1 else FULL_RATE
             plan = replace(plan, rate=rate, ends_with_faults=True)
         return replace(self, plan=replace(plan, pace=FULL_PACE), brokers=FULL_BROKERS)
@@ -306,7 +306,7 @@ SCENARIOS: dict[str, Scenario] = {
             ALONE,
             begins=False,
         ),
-        Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(300, 10, 1)),
+        Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(800, 10, 1)),
         Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(300, 10, 3), LATE),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(200, 10, 9), SLOW),
         Scenario("F18u", "upgrade in turns", upgrade_in_turns, Size(200, 5, 1), Size(600, 10, 1), SLOW, begins=False),
