@@ -38,6 +38,7 @@ def change_model(run: Run, times: int) -> None:
         run.fleet.pass_time(run.rng.uniform(0, RELOAD_SECONDS))
         run.fleet.kill(run.rng.choice(run.fleet.running()))
         run.fleet.tend()
+    run.end_producing()
     run.catch_up()
     for slot in run.fleet.running():  # what changes while nobody runs is found by recovery alone
         run.fleet.kill(slot)
