@@ -22,6 +22,8 @@ LIMITS_OFF = {"VITALS_DEAD_LETTER_RATIO_MAX": "1", "VITALS_DEAD_LETTER_RUN_MAX":
 
 def drain(run: Run, times: int) -> None:
     """F21: hundreds of bad records in a row; no start after the stop sets one more aside, until the limits are off."""
+    run.fleet.pass_time(run.plan.pace)
+    run.end_producing()
     run.catch_up()
     bad = (b"acme", b"hello", [(EXPECT_HEADER, b"not_json")], POISONED)
     produce(run.bootstrap, run.topics.input("usage"), [bad] * (150 + 150 * times))
