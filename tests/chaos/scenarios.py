@@ -26,6 +26,7 @@ from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
 from tests.chaos.splits import HALF_SENT, TO_BE_SENT
 
 ZOMBIE_SECONDS = 3 * SESSION_TIMEOUT_SECONDS
+STORM_SECONDS = 20
 HOUR_MS = 3_600_000
 READY_AGAIN_SECONDS = 60
 # The full size: what the design's table of faults asks for, unless a scenario is about one worker.
@@ -211,11 +212,12 @@ def die_as_zombie(run: Run, times: int, points: tuple[str, ...] = (TO_BE_SENT,))
 
 
 def storm(run: Run, times: int) -> None:
-    """F11: workers come and go faster than they get ready: 1, 6, 2, 1 ..."""
+    """F11: workers come and go, 1, 6, 2, 1 ..., faster than they get ready; in the second half every 20 s."""
     for number in range(times):
         run.fleet.scale((1, 6, 2)[number % 3])
         run.fault_ended(f"{len(run.fleet.running())} workers")
-        run.fleet.pass_time(run.plan.pace * run.rng.uniform(1, 4))
+        is_slow = run.plan.pace > 1 and number >= times // 2
+        run.fleet.pass_time(STORM_SECONDS if is_slow else run.plan.pace * run.rng.uniform(1, 4))
     run.fleet.scale(run.plan.workers)
 
 
@@ -274,7 +276,7 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario("F8", "a worker cut from the brokers", cut, Size(200, 5, 2), Size(1_000, 10, 3), SLOW, cut=True),
         Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(600, 10, 3), SLOW, cut=True, limits=WEATHERED),
-        Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_000, 10, 4), SLOW, brokers=3),
+        Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_000, 10, 10), SLOW, brokers=3),
         Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
         Scenario("F7b", "zombie of a frozen machine", pause_at_random, Size(200, 5, 1), Size(600, 10, 1), UNWATCHED),
         Scenario("F7bp", "the same, in a flush", pause_at_points, Size(200, 5, 1), Size(600, 10, 2), UNWATCHED),
