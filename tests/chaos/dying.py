@@ -30,7 +30,7 @@ def die_at_points(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINT
 
 
 def die_at_the_end(run: Run, times: int, points: tuple[str, ...] = (*COMMIT_POINTS, *SPLIT_POINTS)) -> None:
-    """F4: the same, when nothing comes after what the worker reads: no later event makes up for what was forgotten."""
+    """F4: the only worker dies at one point after the other, and nothing comes later that could make up for it."""
     run.fleet.kill(run.fleet.slots[0])
     run.fleet.slots[0].expected_to_run = False
     run.wait_produced()

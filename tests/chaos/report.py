@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import psutil
 from pydantic import BaseModel, Field
@@ -43,12 +47,15 @@ EXPLAINED = """- **events**: good events that were scored and compared, repetiti
 - **repeated**: alerts that came again with the same id and the same bytes, which is allowed after a crash.
 - **lost**, **doubled**: accounts whose state counts too few or too much; **missing**, **unknown**: alerts;
   **other**: every other difference. One of any is a failure.
-- **stale**: states that a former owner of a partition wrote after a later one. A partition has one owner in its
-  history as recovery reads it, which takes none of these; compared is what recovery gives.
+- **stale**: old states that a worker wrote late, when its partition had another owner already: it was paused or cut
+  off. They are allowed, as the next recovery passes over them; what it gives then is what is compared.
 - **made up for**: seconds from a fault until everything that was acknowledged until a second after it is committed;
-  under the event clock, where all is produced before, from the last fault to the end.
+  under the event clock, where all is produced before, from the last fault to the end. With one fault only, there is
+  no p95. It includes the outage itself where that outlasts the fault: links that are still cut, workers still away.
 - **stood still**: the longest time that a partition with unscored records committed nothing, the first start of the
-  workers included.
+  workers included. At each rebalance every worker gives up and recovers all its partitions (Faust's protocol), so
+  workers that come and go one after the other, even cleanly, add up.
+- A cell is empty where there is no such thing: the simulation (F4s) has no time.
 """
 TIMES = """Times are wall time with start, rest and comparison, means where there are several runs. A worker that
 ends is started again, as a process manager would.
@@ -64,6 +71,9 @@ class Machine(BaseModel):
     versions: dict[str, str]
     load: float
     """Processes that wanted to run when the runs began: more than none means that others worked beside them."""
+    commit: str = ""
+    """Of the code that ran, with a plus when it was changed since then."""
+    date: str = ""
 
 
 class RunRecord(BaseModel):
@@ -114,7 +124,20 @@ def this_machine() -> Machine:
             **{name: version(name) for name in ("faust-streaming", "aiokafka")},
         },
         load=round(os.getloadavg()[0], 1),
+        commit=_commit(),
+        date=datetime.now(UTC).date().isoformat(),
     )
+
+
+def _commit() -> str:
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip()
 
 
 def merged(reports: Iterable[Report]) -> Report:
@@ -131,7 +154,7 @@ def recorded(scenario: Scenario, result: Result, *, is_full: bool) -> RunRecord:
     return RunRecord(
         scenario=scenario.name,
         title=scenario.title,
-        does=_first_paragraph(scenario),
+        does=" ".join(filter(None, (_first_paragraph(scenario), scenario.besides))),
         seed=result.seed,
         passed=result.passed,
         is_full=is_full,
@@ -180,11 +203,11 @@ def as_markdown(report: Report) -> str:
         INTRO,
         *_told_place(report, seeds),
         "\n## The table of faults\n",
-        _table(HEADS, (_fault_row(runs) for runs in _grouped(report.runs, by_title=True))),
+        _table(HEADS, (_fault_row(runs) for runs in _grouped(report.runs, by_point=True))),
         EXPLAINED,
         *_told_failures(report.runs),
         "\n## What each scenario does\n",
-        _table(SETUP_HEADS, (_setup_row(runs) for runs in _grouped(report.runs, by_title=False))),
+        _table(SETUP_HEADS, (_setup_row(runs) for runs in _grouped(report.runs, by_point=False))),
         TIMES,
     ]
     return "\n".join(parts)
@@ -206,12 +229,18 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _grouped(runs: Iterable[RunRecord], *, by_title: bool) -> Iterator[list[RunRecord]]:
-    """Put runs of the same scenario together, in the order in which they came first."""
+def _grouped(runs: Iterable[RunRecord], *, by_point: bool) -> Iterator[list[RunRecord]]:
+    """Put runs of the same scenario together, simulated ones of the same point, in the order of their numbers."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for run in runs:
-        groups.setdefault((run.scenario, run.title if by_title else ""), []).append(run)
-    yield from groups.values()
+        groups.setdefault((run.scenario, run.title if by_point and run.scenario == SIMULATED else ""), []).append(run)
+    yield from (groups[key] for key in sorted(groups, key=lambda key: _order(key[0])))
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Sort F4e behind F4 and before F10."""
+    digits = "".join(re.findall(r"\d", name))
+    return int(digits), name
 
 
 def _fault_row(runs: Sequence[RunRecord]) -> list[object]:
@@ -222,12 +251,12 @@ def _fault_row(runs: Sequence[RunRecord]) -> list[object]:
     took = [seconds for run in runs for seconds in run.catch_up_seconds]
     failed = sum(not run.passed for run in runs)
     return [
-        *(runs[0].scenario, runs[0].title, sum(run.runs for run in runs)),
+        *(runs[-1].scenario, runs[-1].title, sum(run.runs for run in runs)),
         *(counts[name] for name in ("events", "crashes", "alerts", "repeated alerts")),
         *(differences[kind] for kind in COLUMNS),
         sum(count for kind, count in differences.items() if kind not in COLUMNS),
         counts["stale writes"],
-        f"{percentile(took, 0.95):.1f}" if took else "",
+        f"{percentile(took, 0.95):.1f}" if len(took) > 1 else "",
         f"{max(took):.1f}" if took else "",
         f"{max(run.still_seconds_max for run in runs):.1f}" if took else "",
         f"**failed** ({failed} of {len(runs)})" if failed else "passed",
@@ -235,13 +264,13 @@ def _fault_row(runs: Sequence[RunRecord]) -> list[object]:
 
 
 def _setup_row(runs: Sequence[RunRecord]) -> list[object]:
-    first = runs[0]
+    last = runs[-1]
     seconds = sum(run.seconds for run in runs) / len({run.seed for run in runs})
-    does = first.does.partition(": ")[2]
-    rate = f"{first.rate:.0f}" if first.rate else "all at once"
+    does = last.does.partition(": ")[2]
+    rate = f"{last.rate:.0f}" if last.rate else "all at once"
     return [
-        *(first.scenario, does[:1].upper() + does[1:], first.brokers or "none", first.workers, rate),
-        *(f"{seconds:.0f}", first.limits),
+        *(last.scenario, does[:1].upper() + does[1:], last.brokers or "none", last.workers, rate),
+        *(f"{seconds:.0f}", last.limits),
     ]
 
 
@@ -249,12 +278,16 @@ def _told_place(report: Report, seeds: Sequence[int]) -> Iterator[str]:
     told = ", ".join(map(str, seeds))
     sizes = {run.is_full for run in report.runs}
     size = "full" if sizes == {True} else "short" if sizes == {False} else "full and short"
-    yield f"- Seeds: {told}. Size: {size}. {'All passed.' if report.passed else '**Not all passed.**'}"
+    known = {SIMULATED, *SCENARIOS}
+    done = known & {run.scenario for run in report.runs}
+    verdict = "all passed" if report.passed else "**not all passed**"
+    yield f"- Seeds: {told}. Size: {size}. {len(done)} of {len(known)} scenarios: {verdict}."
     yield from map(_told_machine, _alike(report.machines))
     yield f"- Again: `make chaos ARGS='--seeds {told.replace(' ', '')}{' --short' if sizes == {False} else ''}'`."
-    left = sorted({SIMULATED, *SCENARIOS} - {run.scenario for run in report.runs})
+    left = sorted(known - done, key=_order)
     if left:
-        yield f"- **Not run**: {', '.join(left)}."
+        titles = {SIMULATED: "simulated", **{name: scenario.title for name, scenario in SCENARIOS.items()}}
+        yield f"- **Not run**: {', '.join(f'{name} ({titles[name]})' for name in left)}."
     simulated = {run.runs for run in report.runs if run.scenario == SIMULATED}
     if simulated:
         yield (
@@ -269,16 +302,18 @@ def _alike(machines: Iterable[Machine]) -> list[list[Machine]]:
     """Group machines that differ in nothing but their load."""
     groups: dict[str, list[Machine]] = {}
     for machine in machines:
-        groups.setdefault(machine.model_dump_json(exclude={"load"}), []).append(machine)
+        groups.setdefault(machine.model_dump_json(exclude={"load", "commit", "date"}), []).append(machine)
     return list(groups.values())
 
 
 def _told_machine(machines: Sequence[Machine]) -> str:
     first, loads = machines[0], sorted({machine.load for machine in machines})
+    builds = sorted({f"{machine.commit} ({machine.date})" for machine in machines if machine.commit})
     versions = ", ".join(f"{name} {number}" for name, number in first.versions.items())
     return (
         f"- On {first.cores} cores and {first.memory_gib} GiB of {first.system}, which brokers, workers and "
         f"harness share; load at the start {loads[0]}{f' to {loads[-1]}' if len(loads) > 1 else ''}. {versions}."
+        + (f" Commits: {', '.join(builds)}." if builds else "")
     )
 
 
