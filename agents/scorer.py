@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
-from agents.runtime.commit import Committer, all_done
+from agents.runtime.commit import Committer
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
 from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
@@ -183,15 +183,25 @@ class Scorer:
             reported = done
 
     async def publish_urgent(self, committer: Committer) -> None:
-        """Wait for alerts and bring each out as soon as its state is durable, for ever."""
-        while True:
-            await self._urgent.wait()
-            self._urgent.clear()
-            await all_done(
-                committer.flush_urgent(task.partition, task.take_urgent())
-                for task in self.tasks.values()
-                if task.urgent
-            )
+        """Wait for alerts and bring each partition's out as soon as their states are durable, for ever."""
+        busy: set[PartitionTask] = set()
+
+        async def bring_out(task: PartitionTask) -> None:
+            while task.urgent:
+                await committer.flush_urgent(task.partition, task.take_urgent())
+            busy.discard(task)
+
+        try:
+            async with asyncio.TaskGroup() as flushes:
+                while True:
+                    await self._urgent.wait()
+                    self._urgent.clear()
+                    for task in self.tasks.values():
+                        if task.urgent and task not in busy:
+                            busy.add(task)
+                            flushes.create_task(bring_out(task))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def tick_forever(self, inputs: Inputs) -> None:
         """Wake due accounts as time passes, for ever.

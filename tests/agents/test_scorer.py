@@ -15,6 +15,7 @@ from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
 from agents.runtime.batch import RecordBatch
+from agents.runtime.commit import Committer
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition, ViewBudget
 from agents.scorer import Scorer
@@ -210,3 +211,36 @@ def test_silence_is_judged_only_when_everything_is_read(*, read: bool) -> None:
     # Alerts wait for the urgent loop, which does not run here; one account stays below the backlog's bound.
     asyncio.run(let_time_pass())
     assert bool(bench.task.urgent) is read
+
+
+class StuckCommitter:
+    """Flushes every partition but one, whose brokers do not answer."""
+
+    def __init__(self, stuck: int) -> None:
+        self.stuck = stuck
+        self.flushed: list[tuple[int, set[bytes]]] = []
+
+    async def flush_urgent(self, partition: Partition, keys: set[bytes]) -> None:
+        if partition.number == self.stuck:
+            await asyncio.Event().wait()
+        self.flushed.append((partition.number, keys))
+
+
+def test_alerts_of_a_partition_do_not_wait_for_those_of_another() -> None:
+    """While the flush of one partition stands still, the alerts of another leave, the later ones too."""
+
+    async def run() -> list[tuple[int, set[bytes]]]:
+        scorer, committer = Bench().scorer, StuckCommitter(stuck=0)
+        tasks = [PartitionTask(Partition(number, scorer), scorer.model) for number in range(2)]
+        scorer.tasks = dict(enumerate(tasks))
+        publishing = asyncio.create_task(scorer.publish_urgent(cast("Committer", committer)))
+        for key in (b"first", b"second"):
+            for task in tasks:
+                task.urgent.add(key)
+                scorer.wake_urgent(task)
+            for _ in range(3):
+                await asyncio.sleep(0)
+        publishing.cancel()
+        return committer.flushed
+
+    assert asyncio.run(run()) == [(1, {b"first"}), (1, {b"second"})]
