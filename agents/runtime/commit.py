@@ -20,7 +20,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,11 +125,13 @@ class Committer:
         """Whether a commit is under way."""
         return self._lock.locked()
 
-    async def writes_ended(self, dropped: Iterable[Partition]) -> None:
-        """Wait until nothing more is written for partitions that are not owned any more."""
-        for partition in dropped:
-            async with partition.lock:
-                pass
+    @asynccontextmanager
+    async def at_rest(self, partitions: Iterable[Partition]) -> AsyncIterator[None]:
+        """Hold partitions that are given up where no flush is under way: what left is noted as sent, nothing leaves."""
+        async with AsyncExitStack() as held:
+            for partition in partitions:
+                await held.enter_async_context(partition.lock)
+            yield
 
     def _views_seconds(self, *, is_last: bool) -> float:
         """Say how long this commit may spend on making views."""

@@ -250,14 +250,17 @@ class BatchConsumer(driver.Consumer):
     async def on_stop(self) -> None:
         """Commit, then let go of every partition: the producer stops next, so nothing may begin to be written."""
         await super().on_stop()
-        dropped = list(self.app.state_table.owned.values())
-        self.forget_partitions()
-        await self.app.committer.writes_ended(dropped)
+        await self._give_up_partitions()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""
         await super().on_partitions_revoked(revoked)  # suspends the flow and calls wait_empty
-        self.forget_partitions()
+        await self._give_up_partitions()
+
+    async def _give_up_partitions(self) -> None:
+        """Forget every partition between two flushes: an alert on its way would come again from the next owner."""
+        async with self.app.committer.at_rest(list(self.app.state_table.owned.values())):
+            self.forget_partitions()
 
     def forget_partitions(self) -> None:
         """Let go of every state together with what was delivered for it, as only both make an offset to commit."""

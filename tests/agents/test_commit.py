@@ -10,7 +10,7 @@ import pytest
 from faust.types import TP
 
 from agents.runtime.commit import SLICE_KEYS, Committer
-from agents.runtime.producer import Ack
+from agents.runtime.producer import Ack, OutRecord
 from agents.runtime.table import MARKER_KEY, Partition, PartitionedTable
 from service.errors import DependencyError, StateError
 from tests.agents.test_table import CountHooks, count
@@ -150,10 +150,51 @@ def test_a_partition_given_up_in_a_commit_keeps_its_offsets() -> None:
         commit = asyncio.ensure_future(committing(committer, broker))
         while not broker.log:  # noqa: ASYNC110 - the broker has no event for it
             await asyncio.sleep(0)
-        table.owned.clear()
-        await committer.writes_ended([partition])
+        async with committer.at_rest([partition]):
+            table.owned.clear()
         await commit
 
     asyncio.run(run())
     assert ("offsets", []) not in broker.log
     assert len({key for topic, keys in broker.log if topic == "changelog" for key in keys}) < len(KEYS)
+
+
+class AlertHooks(CountHooks):
+    """Hooks of a table with one alert, which a state keeps until it is noted as sent."""
+
+    def __init__(self) -> None:
+        self.unsent = {b"urgent"}
+
+    def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
+        return [OutRecord("alerts", partition.number, key, b"")] if key in self.unsent else []
+
+    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
+        if key not in self.unsent:
+            return False
+        self.unsent.discard(key)
+        partition.dirty.add(key)
+        return True
+
+
+def test_a_partition_is_given_up_when_its_alerts_are_noted_as_sent() -> None:
+    """With an alert on its way, a partition is not let go before the state without it is stored; none is stored later."""
+    partition, broker = Partition(0, AlertHooks()), Broker()
+    table = cast("Any", Table(partition))
+    committer = Committer(table, "changelog", cast("Any", lambda: broker))
+    count(partition, b"urgent")
+
+    async def run() -> None:
+        flush = asyncio.ensure_future(committer.flush_urgent(partition, [b"urgent"]))
+        while not broker.log:  # noqa: ASYNC110 - the broker has no event for it
+            await asyncio.sleep(0)
+        async with committer.at_rest([partition]):
+            table.owned.clear()
+        await flush
+        count(partition, b"urgent")
+        await committer.flush_urgent(partition, [b"urgent"])
+
+    asyncio.run(run())
+    sent = [topic for topic, keys in broker.log if keys == [b"urgent"]]
+    assert sent.index("alerts") < len(sent) - 1 - sent[::-1].index("changelog")
+    assert sent.count("alerts") == 1
+    assert sent.count("changelog") == 2
