@@ -160,24 +160,28 @@ def test_a_partition_given_up_in_a_commit_keeps_its_offsets() -> None:
 
 
 class AlertHooks(CountHooks):
-    """Hooks of a table with one alert, which a state keeps until it is noted as sent."""
+    """Hooks of a table with one alert, which a state keeps until it is noted as sent, as only an owner can."""
 
     def __init__(self) -> None:
         self.unsent = {b"urgent"}
+        self.is_owner = True
 
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         return [OutRecord("alerts", partition.number, key, b"")] if key in self.unsent else []
 
     def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
-        if key not in self.unsent:
+        if key not in self.unsent or not self.is_owner:
             return False
         self.unsent.discard(key)
         partition.dirty.add(key)
         return True
 
+    def revoked(self, partition: Partition) -> None:
+        self.is_owner = False
+
 
 def test_a_partition_is_given_up_when_its_alerts_are_noted_as_sent() -> None:
-    """With an alert on its way, a partition is not let go before the state without it is stored; none is stored later."""
+    """With an alert on its way, a partition is let go after the state without it is stored; none is stored later."""
     partition, broker = Partition(0, AlertHooks()), Broker()
     table = cast("Any", Table(partition))
     committer = Committer(table, "changelog", cast("Any", lambda: broker))
@@ -189,6 +193,7 @@ def test_a_partition_is_given_up_when_its_alerts_are_noted_as_sent() -> None:
             await asyncio.sleep(0)
         async with committer.at_rest([partition]):
             table.owned.clear()
+            partition.hooks.revoked(partition)
         await flush
         count(partition, b"urgent")
         await committer.flush_urgent(partition, [b"urgent"])
