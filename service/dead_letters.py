@@ -83,10 +83,6 @@ class Letter:
             "size": self.value_bytes,
         }
 
-    def payload_json(self) -> dict[str, Any]:
-        """Return the value, ready for JSON."""
-        return {"value_base64": base64.b64encode(self.record.value or b"").decode()}
-
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -182,6 +178,23 @@ def original_headers(headers: Headers) -> list[tuple[str, bytes]]:
     while kept and kept[-1][0] in added:
         added.remove(kept.pop()[0])
     return [header for header in kept if header[0] not in {ATTEMPTS_HEADER, REDRIVEN_FROM_HEADER}]
+
+
+def payload_json(record: ConsumedRecord) -> dict[str, Any]:
+    """Return a record's value, ready for JSON."""
+    return {"value_base64": base64.b64encode(record.value or b"").decode()}
+
+
+def record_json(record: ConsumedRecord) -> dict[str, Any]:
+    """Return a record that was not set aside without payload and headers, ready for JSON."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "dead_letter": None,
+        "key": key_text(record.key),
+        "size": len(record.value or b""),
+    }
 
 
 def key_text(key: bytes | None) -> str:
@@ -282,15 +295,10 @@ async def find_letter(
     """Find a dead letter by the place of its source record, or by its own place in a dead-letter topic."""
     own_kinds = {names.dead_letters(kind): kind for kind in TOPIC_KINDS}
     if place.topic in own_kinds:
-        if place.partition >= partitions[own_kinds[place.topic]]:
-            return None
-        start, end = await reader.bounds(place.topic, place.partition)
-        if not start <= place.offset < end:
-            return None
-        async for records in reader.read(place.topic, place.partition, place.offset, place.offset + 1):
-            return letter_of(records[0]) if records and records[0].offset == place.offset else None
-        return None
-    source_topics(names, [place.topic])
+        record = await _record_at(reader, place, partitions[own_kinds[place.topic]])
+        return None if record is None else letter_of(record)
+    if place.topic not in (known := [*names.inputs, names.rekeyed]):
+        raise InputError(f"{place}: {place.topic} is no input topic; the inputs are {', '.join(known)}")
     kinds = [names.inputs[place.topic]] if place.topic in names.inputs else list(TOPIC_KINDS)
     for kind in kinds:
         if place.partition >= partitions[kind]:
@@ -300,4 +308,24 @@ async def find_letter(
             letter = letter_of(record)
             if letter is not None and letter.source == place:
                 return letter
+    return None
+
+
+async def find_input_record(
+    reader: TopicReader, names: TopicNames, partitions: dict[TopicKind, int], place: SourcePlace
+) -> ConsumedRecord | None:
+    """Read the record at a place of an input topic, also one that was not set aside; None when there is none."""
+    if place.topic not in {*names.inputs, names.rekeyed}:
+        return None
+    return await _record_at(reader, place, max(partitions.values()))
+
+
+async def _record_at(reader: TopicReader, place: SourcePlace, partitions: int) -> ConsumedRecord | None:
+    if place.partition >= partitions:
+        return None
+    start, end = await reader.bounds(place.topic, place.partition)
+    if not start <= place.offset < end:
+        return None
+    async for records in reader.read(place.topic, place.partition, place.offset, place.offset + 1):
+        return records[0] if records and records[0].offset == place.offset else None
     return None

@@ -23,6 +23,7 @@ from service.cli.watch import json_line
 from service.errors import InputError
 
 if TYPE_CHECKING:
+    from service.adapters.topic_reader import ConsumedRecord
     from service.dead_letters import Filters, Letter, Listing
     from service.redrive import RedriveSummary
     from service.topic_catalogue import TopicNames
@@ -56,7 +57,8 @@ Examples:
 SHOW_HELP = """Show one dead letter: where it comes from, why it was set aside, its headers and its payload.
 
 The place is that of the record in its input topic, as `vitals dlq list --records` and `vitals watch dlq` show it, or
-that of the dead letter itself (a topic that ends in .dlq). Everything is escaped; --raw writes the payload as it is.
+that of the dead letter itself (a topic that ends in .dlq). A record of an input topic that was not set aside is shown
+as it stands there. Everything is escaped; --raw writes the payload as it is.
 
 Examples:
 
@@ -126,26 +128,39 @@ def show_letter(
 ) -> None:
     """Run `vitals dlq show`."""
     from service.adapters.topic_reader import open_reader
-    from service.dead_letters import SourcePlace, dead_letter_partitions, find_letter
+    from service.dead_letters import (
+        SourcePlace,
+        dead_letter_partitions,
+        find_input_record,
+        find_letter,
+        payload_json,
+        record_json,
+    )
 
     wanted = SourcePlace.parse(place)
     bootstrap, names = _deployment()
 
-    async def run() -> Letter | None:
+    async def run() -> tuple[Letter | None, ConsumedRecord | None]:
         partitions = await dead_letter_partitions(bootstrap, names)
         async with open_reader(bootstrap) as reader:
-            return await find_letter(reader, names, partitions, wanted)
+            letter = await find_letter(reader, names, partitions, wanted)
+            found = letter.record if letter else await find_input_record(reader, names, partitions, wanted)
+            return letter, found
 
-    letter = asyncio.run(run())
-    if letter is None:
-        raise InputError(f"no dead letter at {place}; `vitals dlq list --records` shows where they are")
+    letter, record = asyncio.run(run())
+    if record is None:
+        raise InputError(f"no record at {place}; `vitals dlq list --records` shows where dead letters are")
     if raw:
-        sys.stdout.buffer.write(letter.record.value or b"")
-    elif as_json:
-        headers = [[name, _text(value)] for name, value in letter.record.headers]
-        print(json_line({**letter.as_json(), "headers": headers, **letter.payload_json()}))
-    else:
-        _show_letter(letter)
+        sys.stdout.buffer.write(record.value or b"")
+        return
+    told = letter.as_json() if letter else record_json(record)
+    if as_json:
+        headers = [[name, _text(value)] for name, value in record.headers]
+        print(json_line({**told, "headers": headers, **payload_json(record)}))
+        return
+    if letter is None:
+        told["dead_letter"] = "none: not set aside; this is the record in the topic"
+    _show_record(str(wanted if letter is None else letter.source), told, record)
 
 
 def redrive_letters(
@@ -269,13 +284,14 @@ def _tell_unreadable(count: int) -> None:
         print(f"{count} records in the dead-letter topics are not dead letters", file=sys.stderr)
 
 
-def _show_letter(letter: Letter) -> None:
-    told = letter.as_json()
-    rows = [(name, str(told[name])) for name in ("reason", "detail", "failed_at", "attempts", "app_version")]
+def _show_record(title: str, told: dict[str, Any], record: ConsumedRecord) -> None:
+    rows = [
+        (name, str(told[name])) for name in ("reason", "detail", "failed_at", "attempts", "app_version") if name in told
+    ]
     rows += [("dead letter", told["dead_letter"]), ("key", told["key"]), ("size", f"{told['size']} B")]
-    rows += [(f"header {name}", _text(value)) for name, value in letter.record.headers if not name.startswith("dlq.")]
-    print_table(str(letter.source), rows)
-    value = letter.record.value
+    rows += [(f"header {name}", _text(value)) for name, value in record.headers if not name.startswith("dlq.")]
+    print_table(title, rows)
+    value = record.value
     if value is None:
         print("no payload")
         return

@@ -85,6 +85,21 @@ def test_one_dead_letter_is_shown_in_full(deployment: Deployment, vitals: Vitals
     assert raw.stdout == "{"
 
 
+def test_a_record_that_was_not_set_aside_is_shown(deployment: Deployment, vitals: Vitals) -> None:
+    """The place that a worker names when it stops at too many dead letters is shown, though nothing was set aside."""
+    (ack,) = produce(deployment.bootstrap, deployment.usage, [(b"acme", HOSTILE, [("x", b"\x9b")], 3)])
+    place = f"{deployment.usage}/3/{ack.offset}"
+    done = vitals("dlq", "show", place, **deployment.environment)
+    assert done.returncode == 0, done.stderr
+    for text in (place, "not set aside", "acme", "\\x9b", "\\x1b]0;owned\\x07 \\xff"):
+        assert text in done.stdout
+    as_json = json.loads(vitals("dlq", "show", place, "--json", **deployment.environment).stdout)
+    assert base64.b64decode(as_json["value_base64"]) == HOSTILE
+    assert as_json["dead_letter"] is None
+    beyond = vitals("dlq", "show", f"{deployment.usage}/3/{ack.offset + 1}", **deployment.environment)
+    assert "no record at" in beyond.stderr
+
+
 def test_a_place_without_a_dead_letter_is_named(deployment: Deployment, vitals: Vitals) -> None:
     """What is no place, no input topic, or holds no dead letter ends with one line."""
     topic = deployment.names.dead_letters("usage")
@@ -93,6 +108,7 @@ def test_a_place_without_a_dead_letter_is_named(deployment: Deployment, vitals: 
         done = vitals("dlq", "show", place, **deployment.environment)
         assert done.returncode == 1, place
         assert place.split("/")[0] in done.stderr
+        assert "--topic" not in done.stderr
         assert "Traceback" not in done.stderr
     assert "1 records" in vitals("dlq", "list", **deployment.environment).stderr
 
