@@ -26,7 +26,7 @@ from service.adapters.cluster_facts import (
     read_group,
     read_topics,
 )
-from service.adapters.topic_admin import TopicPlan, plan_topics
+from service.adapters.topic_admin import TopicPlan, other_app_ids, plan_topics
 from service.errors import VitalsError
 from service.model.loader import load_model
 from service.settings import Settings
@@ -66,12 +66,18 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
     try:
         plans = await plan_topics(bootstrap, names)
         topics = await read_topics(bootstrap, [*names.worker_topics(), names.clock])
+        others = await other_app_ids(bootstrap, names)
     except VitalsError as error:
         yield Finding(
             "topics", "FAIL", str(error), "mend the brokers first: topics, clocks and workers were not looked at"
         )
         return
-    for finding in (*judge_plans(plans), *judge_replication(topics, len(brokers)), *judge_topics(topics, names)):
+    for finding in (
+        *judge_plans(plans),
+        *judge_replication(topics, len(brokers)),
+        *judge_topics(topics, names),
+        judge_app_id(names, others),
+    ):
         yield finding
     inputs = [topic for topic in topics if topic.name in {*names.inputs, names.rekeyed}]
     for check, findings in (
@@ -217,6 +223,15 @@ def judge_topics(topics: Sequence[TopicFacts], names: TopicNames) -> Iterator[Fi
             yield Finding(
                 "changelog", "FAIL", message, "run `vitals topics apply` now; what is lost comes back by a replay"
             )
+
+
+def judge_app_id(names: TopicNames, others: Sequence[str]) -> Finding:
+    """Judge whether another app id scores the same inputs."""
+    if not others:
+        return Finding("app id", "OK", f"{names.app_id} alone scores these inputs")
+    message = f"{_some(others)} scores them as well: two of them write to the same scores and alerts"
+    cure = "give each an app id and a prefix of its own, see docs/failure-modes.md (Another app id on the same topics)"
+    return Finding("app id", "FAIL", message, cure)
 
 
 def judge_replication(topics: Sequence[TopicFacts], brokers: int) -> Iterator[Finding]:

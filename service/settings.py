@@ -64,9 +64,11 @@ class Settings(BaseSettings):
     app_id: str = Field(
         default="vitals",
         pattern=r"^[A-Za-z0-9._-]{1,80}$",
-        description="consumer group, and prefix of the changelog's name",
+        description="consumer group, and prefix of the changelog's name; one for each topic prefix",
     )
-    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="put before every topic name")
+    topic_prefix: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="put before every topic name; one for each app id"
+    )
     home: Path = Field(
         default=Path(".vitals"),
         description="data and logs of what Vitals starts by itself (the embedded broker)",

@@ -12,10 +12,19 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from service.adapters.group_less import open_consumer
-from service.adapters.topic_admin import committed_offsets, describe_partitions, end_offsets, ensure_topics, plan_topics
+from service.adapters.topic_admin import (
+    committed_offsets,
+    describe_partitions,
+    end_offsets,
+    ensure_topics,
+    other_app_ids,
+    plan_topics,
+)
 from service.settings import Settings
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames, topic_specs
+from tests.chaos.admin import rewind_group
 from tests.conftest import Vitals
+from tests.integration.kafka_tools import produce
 
 pytestmark = pytest.mark.kafka
 
@@ -227,3 +236,32 @@ def test_the_layout_names_every_topic_that_a_worker_uses() -> None:
     assert names.changelog == "eu.scores-eu-state-changelog"
     assert [names.source_of(names.input(kind)) for kind in TOPIC_KINDS] == [0, 1, 2, 3, 4]
     assert names.source_of(names.rekeyed) == REKEYED_SOURCE == 5
+
+
+def leave_traces(bootstrap: str, names: TopicNames) -> None:
+    """Leave what a deployment leaves that scored: records in its changelog, offsets of its group."""
+    asyncio.run(ensure_topics(bootstrap, names))
+    produce(bootstrap, names.changelog, [(b"acme", b"state")])
+    rewind_group(bootstrap, names.app_id, [names.input("usage")])
+
+
+def test_another_app_id_on_the_same_topics_is_refused(
+    vitals: Vitals, environment: dict[str, str], settings: Settings, bootstrap: str
+) -> None:
+    """The worker and the doctor refuse it; deployments whose prefix begins alike, or an app id, are none."""
+    names = TopicNames.from_settings(settings)
+    leave_traces(bootstrap, names)
+    leave_traces(bootstrap, TopicNames(f"{names.prefix}other", f"{names.prefix}eu-"))
+    leave_traces(bootstrap, TopicNames(f"{names.prefix}first", ""))
+    asyncio.run(ensure_topics(bootstrap, TopicNames("applied", names.prefix)))
+    assert asyncio.run(other_app_ids(bootstrap, names)) == []
+
+    leave_traces(bootstrap, TopicNames("second", names.prefix))
+    assert asyncio.run(other_app_ids(bootstrap, names)) == ["second"]
+    worker = vitals("worker", **environment)
+    assert worker.returncode == 2
+    assert "app id second scores the inputs" in worker.stderr
+    assert "Traceback" not in worker.stderr
+    doctor = vitals("doctor", "--json", **environment)
+    found = {finding["check"]: finding["level"] for finding in json.loads(doctor.stdout)["findings"]}
+    assert found["app id"] == "FAIL"
