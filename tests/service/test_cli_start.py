@@ -1,0 +1,35 @@
+"""Ctrl-C at any moment of a command's start ends it without a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+INTERRUPTED_AT = """
+import builtins, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+imported = builtins.__import__
+def import_slowly(name, *rest, **more):
+    if name == {module!r}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return imported(name, *rest, **more)
+builtins.__import__ = import_slowly
+from service.cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "service.settings"])
+def test_ctrl_c_during_the_imports_is_quiet(module: str) -> None:
+    """The first is imported by the command line itself, the second by a subcommand's module."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT.format(module=module)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in {-2, 130}
+    assert done.stderr == ""
