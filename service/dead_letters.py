@@ -19,7 +19,7 @@ from schemas.times import time_text
 from service.adapters.clients import Partition
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import Bounds, ConsumedRecord, Headers, TopicReader
-from service.errors import DependencyError, InputError
+from service.errors import DependencyError, UsageError
 from service.topic_catalogue import TOPIC_KINDS, TopicKind, TopicNames
 
 NOTE_HEADER: Final = "vitals.redrive"
@@ -41,11 +41,11 @@ class SourcePlace(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> SourcePlace:
-        """Read `topic/partition/offset`; raises InputError."""
+        """Read `topic/partition/offset`; raises UsageError."""
         topic, _, numbers = text.partition("/")
         partition, _, offset = numbers.partition("/")
         if not topic or not all(part.isascii() and part.isdigit() and len(part) < 20 for part in (partition, offset)):
-            raise InputError(f"{text}: expected TOPIC/PARTITION/OFFSET, as `vitals dlq list --records` shows it")
+            raise UsageError(f"{text}: expected TOPIC/PARTITION/OFFSET, as `vitals dlq list --records` shows it")
         return cls(topic, int(partition), int(offset))
 
 
@@ -211,11 +211,11 @@ async def dead_letter_partitions(bootstrap: str, names: TopicNames) -> dict[Topi
 
 
 def source_topics(names: TopicNames, given: Sequence[str]) -> frozenset[str]:
-    """Check the source topics of a filter; raises InputError that names the ones there are."""
+    """Check the source topics of a filter; raises UsageError that names the ones there are."""
     known = [*names.inputs, names.rekeyed]
     wanted = frozenset(topic.removesuffix(".dlq") for topic in given)
     if unknown := sorted(wanted - set(known)):
-        raise InputError(f"--topic {unknown[0]}: no input topic; the inputs are {', '.join(known)}")
+        raise UsageError(f"--topic {unknown[0]}: no input topic; the inputs are {', '.join(known)}")
     return wanted
 
 
@@ -298,7 +298,7 @@ async def find_letter(
         record = await _record_at(reader, place, partitions[own_kinds[place.topic]])
         return None if record is None else letter_of(record)
     if place.topic not in (known := [*names.inputs, names.rekeyed]):
-        raise InputError(f"{place}: {place.topic} is no input topic; the inputs are {', '.join(known)}")
+        raise UsageError(f"{place}: {place.topic} is no input topic; the inputs are {', '.join(known)}")
     kinds = [names.inputs[place.topic]] if place.topic in names.inputs else list(TOPIC_KINDS)
     for kind in kinds:
         if place.partition >= partitions[kind]:

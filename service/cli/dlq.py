@@ -20,7 +20,7 @@ from service.cli.replay_options import time_option_ms
 from service.cli.terminal import print_table, printable
 from service.cli.topics import quiet_settings
 from service.cli.watch import json_line
-from service.errors import InputError
+from service.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from service.adapters.topic_reader import ConsumedRecord
@@ -207,7 +207,7 @@ def _filters(
 
     known = get_args(DeadLetterReason)
     if unknown := sorted(set(reasons or ()) - set(known)):
-        raise InputError(f"--reason {unknown[0]}: no reason of a dead letter; the reasons are {', '.join(known)}")
+        raise UsageError(f"--reason {unknown[0]}: no reason of a dead letter; the reasons are {', '.join(known)}")
     return Filters(
         frozenset(reasons or ()),
         source_topics(names, topics or ()),

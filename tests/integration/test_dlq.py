@@ -64,7 +64,7 @@ def test_records_are_listed_and_filtered(deployment: Deployment, vitals: Vitals)
     assert none.stdout == "no dead letters\n"
     for wrong in (("--topic", "nonsense"), ("--reason", "nonsense"), ("--since", "yesterday")):
         done = vitals("dlq", "list", *wrong, **deployment.environment)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert wrong[1] in done.stderr
 
 
@@ -104,9 +104,15 @@ def test_a_place_without_a_dead_letter_is_named(deployment: Deployment, vitals: 
     """What is no place, no input topic, or holds no dead letter ends with one line."""
     topic = deployment.names.dead_letters("usage")
     produce(deployment.bootstrap, topic, [(b"k", b"no headers", [], 2)])
-    for place in ("nonsense", "other/1/1", f"{deployment.usage}/1/99", f"{deployment.usage}/99/1", f"{topic}/2/0"):
+    for place, exit_code in (
+        ("nonsense", 2),
+        ("other/1/1", 2),
+        (f"{deployment.usage}/1/99", 1),
+        (f"{deployment.usage}/99/1", 1),
+        (f"{topic}/2/0", 1),
+    ):
         done = vitals("dlq", "show", place, **deployment.environment)
-        assert done.returncode == 1, place
+        assert done.returncode == exit_code, place
         assert place.split("/")[0] in done.stderr
         assert "--topic" not in done.stderr
         assert "Traceback" not in done.stderr

@@ -140,13 +140,15 @@ def test_the_table_shows_every_factor_and_is_harmless(log: Path) -> None:
     assert "░" in result.stdout
 
 
-def test_an_account_that_is_not_there_is_named(log: Path) -> None:
+def test_an_account_that_is_not_there_is_named(log: Path, tmp_path: Path) -> None:
     """No event, no explanation; neither is there one without a place to look."""
+    refused = write(tmp_path / "refused.ndjson", [b"{"])
     for arguments, message in (
         (("nobody", "--log", log), "no event of account 'nobody'"),
-        (("acme", "--log", log, "--until", "2024-01-01"), "no event of account 'acme'"),
+        (("acme", "--log", log, "--until", "2024-01-01"), "no event of account 'acme' up to 2024-01-01T00:00:00.000Z"),
+        (("acme", "--log", refused), "all lines that may be its own are refused"),
         (("acme",), "say where the account is"),
-        (("acme", "--live", "--log", log), "say where the account is"),
+        (("acme", "--live", "--log", log), "give one of the two"),
     ):
         error = run(*arguments).exception
         assert isinstance(error, InputError)
