@@ -309,7 +309,7 @@ def judge_clocks(clocks: Sequence[ClockFacts]) -> Iterator[Finding]:
     """Judge the brokers' clocks against ours; what the measurement cannot tell apart is no difference."""
     if not clocks:
         cure = "run `vitals topics apply`"
-        yield Finding("clock", "WARN", "not measured: the changelog keeps its writers' times", cure)
+        yield Finding("clock", "WARN", "not measured: the clock topic keeps its writers' times", cure)
         return
     worst = max(clocks, key=lambda clock: abs(clock.ahead_ms) - clock.uncertainty_ms)
     apart_ms = max(0, abs(worst.ahead_ms) - worst.uncertainty_ms)

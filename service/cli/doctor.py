@@ -23,8 +23,7 @@ STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 
 HELP = """Look at this machine, the brokers, the topics and the workers: one line each, OK, WARN or FAIL, with the cure.
 
-Nothing is changed. To learn the brokers' clocks, a few empty records that every reader ignores are written to the
-changelog.
+Nothing is changed, but for a few records in a topic of its own, <app id>-clock, that tell the brokers' clocks.
 
 Examples:
 
