@@ -28,6 +28,19 @@ ADDED_HEADERS: Final = frozenset(
     DEAD_LETTER_PREFIX + (of.alias or name) for name, of in DeadLetter.model_fields.items()
 )
 
+# What lets a refused record pass later; nothing does for the other reasons.
+_PASSES: Final[dict[str, str]] = {
+    "future_time": "once the time has come",
+    "unknown_type": "after the worker's upgrade",
+    "unknown_version": "after the worker's upgrade",
+}
+
+
+def cure_of(reason: str) -> str:
+    """Say what to do about records that were refused for a reason."""
+    when = _PASSES.get(reason)
+    return f"passes {when}" if when else "mend the publisher"
+
 
 class SourcePlace(NamedTuple):
     """Where a record stood that was set aside."""

@@ -309,6 +309,8 @@ def _text(value: bytes | None) -> str:
 
 
 def _show_summary(summary: RedriveSummary, *, dry_run: bool) -> None:
+    from service.dead_letters import cure_of
+
     rows: list[tuple[str, int, str]] = [
         ("selected", summary.selected, ""),
         ("would publish" if dry_run else "published", summary.published, ""),
@@ -318,7 +320,7 @@ def _show_summary(summary: RedriveSummary, *, dry_run: bool) -> None:
         ("of other topics", summary.foreign, "set aside by a deployment with other names"),
     ]
     rows += [
-        (f"would fail again: {reason}", count, f"mend the publisher; --reason {reason} sends them all the same")
+        (f"would fail again: {reason}", count, f"{cure_of(reason)}; --reason {reason} sends them all the same")
         for reason, count in sorted(summary.refused_again.items())
     ]
     always = {"selected", "published", "would publish"}
