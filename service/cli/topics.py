@@ -26,6 +26,9 @@ def register(cli: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The topics that Vitals reads and writes.")
     group.command(epilog="Examples: vitals topics plan · VITALS_BROKER=kafka:9092 vitals topics plan --json")(plan)
     group.command(epilog="Example: vitals topics apply")(apply)
+    group.command(epilog="Examples: vitals topics seek --execute · vitals topics seek product-usage/3/18 --execute")(
+        seek
+    )
     cli.add_typer(group, name="topics")
 
 
@@ -51,6 +54,31 @@ def apply(as_json: JsonOption = False) -> None:
     settings = quiet_settings()
     plans = asyncio.run(apply_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
     _show(plans, as_json=as_json, title="did")
+
+
+def seek(
+    *,
+    places: Annotated[
+        list[str] | None, typer.Argument(metavar="[TOPIC[/PARTITION[/OFFSET]]]...", help="default: every input")
+    ] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="set the offsets; without it they are only shown")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set where workers go on in their inputs: at the earliest record, or at OFFSET; refused while a worker runs."""
+    from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.adapters.group_offsets import seek_inputs
+    from service.topic_catalogue import TopicNames
+
+    settings = quiet_settings()
+    bootstrap, names = resolve_bootstrap(settings), TopicNames.from_settings(settings)
+    moves = asyncio.run(seek_inputs(bootstrap, names, places or (), execute=execute))
+    if as_json:
+        told = [{"topic": topic, "partition": n, "from": was, "to": to} for (topic, n), (was, to) in moves.items()]
+        typer.echo(json.dumps({"executed": execute, "offsets": told}))
+        return
+    typer.echo("offsets are set:" if execute else "nothing is set without --execute; it would be:")
+    for (topic, number), (was, to) in moves.items():
+        typer.echo(f"  {topic}/{number}: {'none' if was is None else was} -> {to}")
 
 
 def quiet_settings(**overrides: object) -> Settings:
