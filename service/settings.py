@@ -79,7 +79,9 @@ class Settings(BaseSettings):
         "unset: the default model of this version",
     )
     clock: Clock = Field(
-        default="wall", description="what moves time: the wall clock, or the events' own time (replays)"
+        default="wall",
+        description="what moves time: the wall clock, or the events' own time (replays); the same for "
+        "all workers of an app id",
     )
     commit_interval_seconds: Annotated[float, Field(ge=0.05, le=30)] = Field(
         default=0.5, description="how often state is flushed and offsets are committed"
