@@ -33,3 +33,12 @@ def test_ctrl_c_during_the_imports_is_quiet(module: str) -> None:
     )
     assert done.returncode in {-2, 130}
     assert done.stderr == ""
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    """As a shell tells of any command whose pipe was closed, quietly."""
+    command = (
+        f"set -o pipefail; {sys.executable} -m service.cli.main simulate --accounts 50 --days 90 --seed 1 | head -2"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 2)
