@@ -243,6 +243,11 @@ class Counted:
     first_ms: int = 0
     last_ms: int = 0
 
+    @property
+    def open(self) -> int:
+        """How many were not sent back."""
+        return self.records - self.redriven
+
 
 @dataclass(slots=True)
 class Listing:

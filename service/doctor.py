@@ -40,6 +40,8 @@ CLOCK_FAIL_MS: Final = 60_000
 PROGRESS_SECONDS_MIN: Final = 2.0
 LISTED: Final = 3
 
+NO_BROKER_CURE: Final = "start them, or correct VITALS_BROKER: topics, clocks and workers were not looked at"
+
 Level = Literal["OK", "WARN", "FAIL"]
 
 
@@ -59,7 +61,7 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
     try:
         brokers = await read_brokers(bootstrap)
     except VitalsError as error:
-        yield Finding("brokers", "FAIL", str(error), "the checks of the cluster need a broker")
+        yield Finding("brokers", "FAIL", str(error), NO_BROKER_CURE)
         return
     for finding in judge_brokers(brokers):
         yield finding
@@ -255,11 +257,11 @@ def _replicas(topic: TopicFacts, brokers: int) -> Finding | None:
     if topic.replicas >= REPLICAS_WANTED:
         return None
     if brokers < REPLICAS_WANTED:
-        message = f"{topic.replicas}, as there are {brokers} brokers"
+        message = f"{topic.replicas}, as the cluster has {_count(brokers, 'broker')}"
         return Finding("", "WARN", message, "for data that may not get lost, run three brokers or more")
     level: Level = "FAIL" if topic.replicas == 1 else "WARN"
     cure = f"raise it to {REPLICAS_WANTED} with kafka-reassign-partitions.sh"
-    return Finding("", level, f"{topic.replicas} on {brokers} brokers", cure)
+    return Finding("", level, f"{topic.replicas} on {_count(brokers, 'broker')}", cure)
 
 
 def _in_sync(topic: TopicFacts) -> Finding | None:
@@ -352,9 +354,10 @@ def judge_group(
 
 
 def _members(group: str, facts: GroupFacts, partitions: int) -> Finding:
-    told = f"group {group}: {facts.state}, {facts.members} members"
+    told = f"group {group}: {facts.state}, {_count(facts.members, 'member')}"
     if not facts.members:
-        return Finding("group", "WARN", f"group {group}: no worker is running", "start `vitals worker`")
+        cure = "start `vitals worker`; when one ended by itself, the last line of its log says why"
+        return Finding("group", "WARN", f"group {group}: no worker is running", cure)
     if facts.state != "Stable":
         return Finding("group", "WARN", told, "a rebalance is under way; look again in a minute")
     if partitions and facts.members > partitions:
@@ -364,6 +367,10 @@ def _members(group: str, facts: GroupFacts, partitions: int) -> Finding:
 
 def _place(place: tuple[str, int]) -> str:
     return f"{place[0]}/{place[1]}"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ async def seek_inputs(
     wanted = _wanted(places or [topic.name for topic in topics], group.offsets)
     if execute:
         if group.members:
-            raise DependencyError(f"group {names.app_id} has {group.members} members: stop every worker first")
+            raise DependencyError(f"group {names.app_id} has members ({group.members}): stop every worker first")
         await _commit(bootstrap, names.app_id, wanted)
     return {place: (group.offsets[place][1], offset) for place, offset in wanted.items()}
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from service.cli.replay_options import time_option_ms
 from service.cli.terminal import print_table, printable
-from service.cli.topics import quiet_settings
+from service.cli.topics import WIDTH, quiet_settings
 from service.cli.watch import json_line
 from service.errors import InputError, UsageError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 EXIT_LEFT = 3
 SHOWN_BYTES = 4_096
-WIDTH = 240  # where nobody says how wide lines may be: room for the longest names of topics
 
 ReasonOption = Annotated[
     list[str] | None, typer.Option("--reason", metavar="REASON", help="only of this reason; may be repeated")
@@ -40,11 +39,12 @@ TopicOption = Annotated[
 ]
 SinceOption = Annotated[str | None, typer.Option(metavar="TIME", help="only set aside at this time or later")]
 UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="only set aside before this time")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 LIST_HELP = """Count the dead letters by reason and input topic, or list them.
 
-A record that the worker set aside twice, after a crash, counts once. TIME is a date or an RFC 3339 time.
+A record that the worker set aside twice, after a crash, counts once; one that was sent back and refused again counts
+anew. `open` are those that were not sent back. TIME is a date or an RFC 3339 time.
 
 Examples:
 
@@ -99,7 +99,9 @@ def list_letters(
     topic: TopicOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object, or with --records one a line")
+    ] = False,
 ) -> None:
     """Run `vitals dlq list`."""
     from service.adapters.topic_reader import open_reader
@@ -243,6 +245,7 @@ def _show_counts(listing: Listing, *, as_json: bool) -> None:
                 "topic": counted.topic,
                 "records": counted.records,
                 "redriven": counted.redriven,
+                "open": counted.open,
                 "first": time_text(counted.first_ms),
                 "last": time_text(counted.last_ms),
             }
@@ -251,11 +254,12 @@ def _show_counts(listing: Listing, *, as_json: bool) -> None:
         print(json_line({"counts": told, "unreadable": listing.unreadable}))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("reason", "topic", "records", "redriven", "first", "last"):
-        table.add_column(title, justify="right" if title in {"records", "redriven"} else "left", no_wrap=True)
+    for title in ("reason", "topic", "records", "redriven", "open", "first", "last"):
+        justify: Literal["left", "right"] = "right" if title in {"records", "redriven", "open"} else "left"
+        table.add_column(title, justify=justify, no_wrap=True)
     for counted in counts:
         times = (time_text(counted.first_ms), time_text(counted.last_ms))
-        figures = (f"{counted.records:,}", f"{counted.redriven:,}")
+        figures = (f"{counted.records:,}", f"{counted.redriven:,}", f"{counted.open:,}")
         table.add_row(counted.reason, printable(counted.topic), *figures, *times)
     if counts:
         Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from service.replay import ReplayOptions
 
 BAR_CELLS = 24
-WIDTH = 120  # where nobody says how wide lines may be
+WIDTH = 1_000  # where nobody says how wide lines may be, so that a line can be found whole
 SHOWN_ALERTS = 5
 KEPT, LOST = "█", "░"
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 EXIT_CHANGES = 3
+WIDTH = 240  # where nobody says how wide lines may be: room for the longest names of topics
 
 
 def register(cli: typer.Typer) -> None:
@@ -95,9 +97,9 @@ def _show(plans: list[TopicPlan], *, as_json: bool, title: str) -> None:
         changes = sum(item.action != "ok" for item in plans)
         typer.echo(json.dumps({"changes": changes, "topics": [dataclasses.asdict(item) for item in plans]}))
         return
-    table = Table("topic", title, "partitions", "settings that differ")
+    table = Table("topic", title, "partitions", "settings that differ", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for item in plans:
         found = "" if item.found_partitions in {None, item.partitions} else f"{item.found_partitions}, want "
         settings = "\n".join(f"{name}: {old} -> {new}" for name, (old, new) in item.differences.items())
         table.add_row(item.topic, item.action, f"{found}{item.partitions}", settings)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

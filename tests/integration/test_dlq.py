@@ -35,14 +35,17 @@ def test_dead_letters_are_counted_by_reason_and_topic(deployment: Deployment, vi
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["unreadable"] == 0
-    figures = {(count["reason"], count["topic"]): (count["records"], count["redriven"]) for count in told["counts"]}
+    figures = {
+        (count["reason"], count["topic"]): (count["records"], count["redriven"], count["open"])
+        for count in told["counts"]
+    }
     assert figures == {
-        ("not_json", deployment.usage): (2, 0),
-        ("future_time", deployment.usage): (1, 1),
-        ("invalid_event", deployment.usage): (1, 0),
+        ("not_json", deployment.usage): (2, 0, 2),
+        ("future_time", deployment.usage): (1, 1, 0),
+        ("invalid_event", deployment.usage): (1, 0, 1),
     }
     table = vitals("dlq", "list", "--reason", "not_json", **deployment.environment)
-    assert table.stdout.splitlines()[1].split()[:4] == ["not_json", deployment.usage, "2", "0"]
+    assert table.stdout.splitlines()[1].split()[:5] == ["not_json", deployment.usage, "2", "0", "2"]
     assert "future_time" not in table.stdout
 
 
