@@ -142,13 +142,13 @@ async def other_app_ids(bootstrap: str, names: TopicNames) -> list[str]:
         found = {topic: names.other_app_id(topic) for topic in await admin.list_topics()}
     others = {topic: app_id for topic, app_id in found.items() if app_id is not None}
     ends = await end_offsets(bootstrap, others) if others else {}
-    inputs = {*names.inputs, names.rekeyed}
-    return sorted(
-        app_id
-        for topic, app_id in others.items()
-        if any(end for (name, _), end in ends.items() if name == topic)
-        and any(read in inputs for read, _ in await committed_offsets(bootstrap, app_id))
-    )
+    written = {topic for (topic, _), end in ends.items() if end}
+    scoring = []
+    for topic in sorted(written):
+        read = {name for name, _ in await committed_offsets(bootstrap, others[topic])}
+        if read & {*names.inputs, names.rekeyed}:
+            scoring.append(others[topic])
+    return scoring
 
 
 @asynccontextmanager

@@ -289,7 +289,7 @@ def _tell_unreadable(count: int) -> None:
 
 
 def _show_record(title: str, told: dict[str, Any], record: ConsumedRecord) -> None:
-    rows = [
+    rows: list[tuple[str, str]] = [
         (name, str(told[name])) for name in ("reason", "detail", "failed_at", "attempts", "app_version") if name in told
     ]
     rows += [("dead letter", told["dead_letter"]), ("key", told["key"]), ("size", f"{told['size']} B")]

@@ -81,9 +81,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(CLOSED_PIPE)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer has it end with 1
+            sys.exit(CLOSED_PIPE)
+        raise
 
 
 if __name__ == "__main__":
