@@ -17,12 +17,13 @@ install: $(STAMP) ## create .venv with the pinned dependencies and the `vitals` 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Vitals needs Python 3.11 or newer; set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Creating $(VENV) and installing the pinned dependencies (a minute at the first run) ..." >&2
+	@echo "Creating $(VENV) and installing the pinned dependencies (some minutes at the first run) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@$(BIN)/python -m service.compiled
 	@touch $@
+	@echo "Installed: $(BIN)/vitals" >&2
 
 compile: install ## compile the scoring core anew after an edit (until then it runs as plain Python)
 	@$(BIN)/python -m service.compiled

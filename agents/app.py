@@ -17,7 +17,7 @@ from agents.runtime.commit import FaultPoint, no_fault
 from agents.runtime.producer import OutRecord, send_records
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer, wall_clock_ms
-from service.adapters.topic_admin import describe_partitions, ensure_topics
+from service.adapters.topic_admin import describe_partitions, ensure_topics, other_app_ids
 from service.errors import ConfigError, TopicError
 from service.ingest import Decoder
 from service.scoring.model import Model
@@ -53,9 +53,15 @@ async def check_topics_again(bootstrap: str, topics: TopicNames, partitions: int
 async def check_topics(bootstrap: str, topics: TopicNames) -> int:
     """Create the topics that are missing, check that all have one partition count, and return it.
 
-    Raises ConfigError naming the topics that differ: an account's state, inputs and outputs share one partition
-    number.
+    Raises ConfigError when another app id scores these inputs, and naming the topics that differ: an account's state,
+    inputs and outputs share one partition number.
     """
+    if others := await other_app_ids(bootstrap, topics):
+        raise ConfigError(
+            f"app id {others[0]} scores the inputs with the prefix {topics.prefix!r} already: set "
+            f"VITALS_APP_ID={others[0]} to join it, or another VITALS_TOPIC_PREFIX; see docs/failure-modes.md (Another "
+            "app id on the same topics)"
+        )
     await ensure_topics(bootstrap, topics)
     return common_partitions(await describe_partitions(bootstrap, topics.worker_topics()))
 

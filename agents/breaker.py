@@ -62,9 +62,10 @@ class Breaker:
                 raise TopicError(self._told(batch, offset, rejected, f"{found} of the last {WINDOW_RECORDS:,} records"))
 
     def _told(self, batch: RecordBatch, offset: int, rejected: RecordRejected, count: str) -> str:
+        place = f"{batch.tp.topic}/{batch.tp.partition}"
         return (
-            f"{batch.tp.topic}/{batch.tp.partition}: {count} up to offset {offset} cannot be scored, the last one for "
-            f"{rejected.reason}; from offset {batch.first_offset} on nothing is set aside or "
+            f"{place}: {count} up to offset {offset} cannot be scored, the last one for {rejected.reason} (`vitals dlq "
+            f"show {place}/{offset}` shows it); from offset {batch.first_offset} on nothing is set aside or "
             "committed. Mend the publisher; to set such records aside all the same, start the worker with "
             "VITALS_DEAD_LETTER_RATIO_MAX=1 and VITALS_DEAD_LETTER_RUN_MAX=0 until they are through; see "
             "docs/operations/dead-letters.md"

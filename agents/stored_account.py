@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from agents.runtime.table import HEADER, MARKER_KEYS, Partition, StateHooks
+from agents.runtime.table import EPOCH, HEADER, MARKER_KEYS, Partition, StateHooks
 from schemas.times import time_text
 from service.account_topics import account_key, partition_of
 from service.adapters.topic_admin import describe_partitions
@@ -38,6 +38,11 @@ class StoredAccount:
     def generation(self) -> int:
         """Which flush of the partition wrote it."""
         return int(HEADER.unpack_from(self.stored)[1])
+
+    @property
+    def epoch(self) -> int:
+        """Which owner of the partition wrote it."""
+        return int.from_bytes(self.stored[EPOCH], "big")
 
     def state(self) -> AccountState:
         """Decode it; raises StateError for a version that this one does not know."""
@@ -79,6 +84,7 @@ def describe_state(found: StoredAccount, names: TopicNames, model: Model) -> dic
         "format": found.stored[0],
         "state_version": found.stored[HEADER.size],
         "stored_bytes": len(found.stored),
+        "epoch": found.epoch,
         "revision": state.revision,
         "generation": found.generation,
         "published_generation": found.published_generation,

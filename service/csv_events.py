@@ -22,7 +22,7 @@ from schemas.catalogue import INPUTS, InputKind
 from schemas.codec import encode_input
 from schemas.times import parse_time_ms
 from service.core_events import ID_SEPARATOR
-from service.errors import InputError, RecordRejected
+from service.errors import InputError, RecordRejected, UsageError
 from service.ingest import VALUE_MAX_BYTES
 from service.plain_usage import ACTIONS, ID_MAX, make_usage
 from service.scoring.events import Usage
@@ -46,20 +46,22 @@ class CsvMapping:
     constants: Mapping[str, str]
 
     def check(self, path: str, kind: InputKind | None) -> None:
-        """Raise InputError for a mapping without account, time or type, or with a field that no event has."""
+        """Raise UsageError for a mapping without account, time or type, or with a field or type that no event has."""
         named = {*self.columns, *self.constants}
         for name in REQUIRED_FIELDS:
             if name not in named:
-                raise InputError(
+                raise UsageError(
                     f"{path}: nothing says the {name} of its rows; "
                     f"add {name}=COLUMN to --columns, or --set {name}=VALUE for all rows"
                 )
+        if "type" in self.constants and self.constants["type"] not in INPUTS:
+            raise UsageError(f"--set type={self.constants['type']}: expected one of {', '.join(INPUTS)}")
         known = {*ENVELOPE_FIELDS}
         for short, message in INPUTS.items():
             if kind in {None, message.kind}:
                 known |= converters(short).keys()
         if unknown := sorted(named - known):
-            raise InputError(f"no event has the field {unknown[0]!r}; the fields are: {', '.join(sorted(known))}")
+            raise UsageError(f"no event has the field {unknown[0]!r}; the fields are: {', '.join(sorted(known))}")
 
     def positions(self, path: str, header: list[str]) -> list[tuple[str, int]]:
         """Find the columns in the file's header; raises InputError listing those that exist."""
@@ -70,12 +72,12 @@ class CsvMapping:
 
 
 def parse_fields(text: str, option: str) -> dict[str, str]:
-    """Parse `field=value,field=value`; raises InputError naming the option."""
+    """Parse `field=value,field=value`; raises UsageError naming the option."""
     fields: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if not (name.strip() and equals and value.strip()):
-            raise InputError(f"{option}: {part!r} is not field=value, as in {option} account=org_id,time=date")
+            raise UsageError(f"{option}: {part!r} is not field=value, as in {option} account=org_id,time=date")
         fields[name.strip()] = value.strip()
     return fields
 
@@ -262,7 +264,11 @@ def time_or_date_ms(text: str) -> int:
 
     Cached, because files repeat their times, dates above all.
     """
-    return parse_time_ms(_with_time(text))
+    try:
+        return parse_time_ms(_with_time(text))
+    except ValueError as error:
+        told = str(error).removesuffix(", with time and offset")  # a date alone is fine here
+        raise ValueError(f"{told}, like 2025-06-30 or 2025-06-30T12:00:00Z") from None
 
 
 def _with_time(text: str) -> str:

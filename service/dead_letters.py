@@ -19,7 +19,7 @@ from schemas.times import time_text
 from service.adapters.clients import Partition
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import Bounds, ConsumedRecord, Headers, TopicReader
-from service.errors import DependencyError, InputError
+from service.errors import DependencyError, UsageError
 from service.topic_catalogue import TOPIC_KINDS, TopicKind, TopicNames
 
 NOTE_HEADER: Final = "vitals.redrive"
@@ -27,6 +27,19 @@ REDRIVEN_FROM_HEADER: Final = DEAD_LETTER_PREFIX + "redriven_from"
 ADDED_HEADERS: Final = frozenset(
     DEAD_LETTER_PREFIX + (of.alias or name) for name, of in DeadLetter.model_fields.items()
 )
+
+# What lets a refused record pass later; nothing does for the other reasons.
+_PASSES: Final[dict[str, str]] = {
+    "future_time": "once the time has come",
+    "unknown_type": "after the worker's upgrade",
+    "unknown_version": "after the worker's upgrade",
+}
+
+
+def cure_of(reason: str) -> str:
+    """Say what to do about records that were refused for a reason."""
+    when = _PASSES.get(reason)
+    return f"passes {when}" if when else "mend the publisher"
 
 
 class SourcePlace(NamedTuple):
@@ -41,11 +54,11 @@ class SourcePlace(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> SourcePlace:
-        """Read `topic/partition/offset`; raises InputError."""
+        """Read `topic/partition/offset`; raises UsageError."""
         topic, _, numbers = text.partition("/")
         partition, _, offset = numbers.partition("/")
         if not topic or not all(part.isascii() and part.isdigit() and len(part) < 20 for part in (partition, offset)):
-            raise InputError(f"{text}: expected TOPIC/PARTITION/OFFSET, as `vitals dlq list --records` shows it")
+            raise UsageError(f"{text}: expected TOPIC/PARTITION/OFFSET, as `vitals dlq list --records` shows it")
         return cls(topic, int(partition), int(offset))
 
 
@@ -82,10 +95,6 @@ class Letter:
             "key": key_text(record.key),
             "size": self.value_bytes,
         }
-
-    def payload_json(self) -> dict[str, Any]:
-        """Return the value, ready for JSON."""
-        return {"value_base64": base64.b64encode(self.record.value or b"").decode()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +193,23 @@ def original_headers(headers: Headers) -> list[tuple[str, bytes]]:
     return [header for header in kept if header[0] not in {ATTEMPTS_HEADER, REDRIVEN_FROM_HEADER}]
 
 
+def payload_json(record: ConsumedRecord) -> dict[str, Any]:
+    """Return a record's value, ready for JSON."""
+    return {"value_base64": base64.b64encode(record.value or b"").decode()}
+
+
+def record_json(record: ConsumedRecord) -> dict[str, Any]:
+    """Return a record that was not set aside without payload and headers, ready for JSON."""
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "dead_letter": None,
+        "key": key_text(record.key),
+        "size": len(record.value or b""),
+    }
+
+
 def key_text(key: bytes | None) -> str:
     """Put a key into words; not yet safe for a terminal."""
     return (key or b"").decode("utf-8", "backslashreplace")
@@ -198,11 +224,11 @@ async def dead_letter_partitions(bootstrap: str, names: TopicNames) -> dict[Topi
 
 
 def source_topics(names: TopicNames, given: Sequence[str]) -> frozenset[str]:
-    """Check the source topics of a filter; raises InputError that names the ones there are."""
+    """Check the source topics of a filter; raises UsageError that names the ones there are."""
     known = [*names.inputs, names.rekeyed]
     wanted = frozenset(topic.removesuffix(".dlq") for topic in given)
     if unknown := sorted(wanted - set(known)):
-        raise InputError(f"--topic {unknown[0]}: no input topic; the inputs are {', '.join(known)}")
+        raise UsageError(f"--topic {unknown[0]}: no input topic; the inputs are {', '.join(known)}")
     return wanted
 
 
@@ -216,6 +242,11 @@ class Counted:
     redriven: int = 0
     first_ms: int = 0
     last_ms: int = 0
+
+    @property
+    def open(self) -> int:
+        """How many were not sent back."""
+        return self.records - self.redriven
 
 
 @dataclass(slots=True)
@@ -282,15 +313,10 @@ async def find_letter(
     """Find a dead letter by the place of its source record, or by its own place in a dead-letter topic."""
     own_kinds = {names.dead_letters(kind): kind for kind in TOPIC_KINDS}
     if place.topic in own_kinds:
-        if place.partition >= partitions[own_kinds[place.topic]]:
-            return None
-        start, end = await reader.bounds(place.topic, place.partition)
-        if not start <= place.offset < end:
-            return None
-        async for records in reader.read(place.topic, place.partition, place.offset, place.offset + 1):
-            return letter_of(records[0]) if records and records[0].offset == place.offset else None
-        return None
-    source_topics(names, [place.topic])
+        record = await _record_at(reader, place, partitions[own_kinds[place.topic]])
+        return None if record is None else letter_of(record)
+    if place.topic not in (known := [*names.inputs, names.rekeyed]):
+        raise UsageError(f"{place}: {place.topic} is no input topic; the inputs are {', '.join(known)}")
     kinds = [names.inputs[place.topic]] if place.topic in names.inputs else list(TOPIC_KINDS)
     for kind in kinds:
         if place.partition >= partitions[kind]:
@@ -300,4 +326,24 @@ async def find_letter(
             letter = letter_of(record)
             if letter is not None and letter.source == place:
                 return letter
+    return None
+
+
+async def find_input_record(
+    reader: TopicReader, names: TopicNames, partitions: dict[TopicKind, int], place: SourcePlace
+) -> ConsumedRecord | None:
+    """Read the record at a place of an input topic, also one that was not set aside; None when there is none."""
+    if place.topic not in {*names.inputs, names.rekeyed}:
+        return None
+    return await _record_at(reader, place, max(partitions.values()))
+
+
+async def _record_at(reader: TopicReader, place: SourcePlace, partitions: int) -> ConsumedRecord | None:
+    if place.partition >= partitions:
+        return None
+    start, end = await reader.bounds(place.topic, place.partition)
+    if not start <= place.offset < end:
+        return None
+    async for records in reader.read(place.topic, place.partition, place.offset, place.offset + 1):
+        return records[0] if records and records[0].offset == place.offset else None
     return None

@@ -26,7 +26,7 @@ from service.adapters.cluster_facts import (
     read_group,
     read_topics,
 )
-from service.adapters.topic_admin import TopicPlan, plan_topics
+from service.adapters.topic_admin import TopicPlan, other_app_ids, plan_topics
 from service.errors import VitalsError
 from service.model.loader import load_model
 from service.settings import Settings
@@ -39,6 +39,8 @@ CLOCK_WARN_MS: Final = 1_000
 CLOCK_FAIL_MS: Final = 60_000
 PROGRESS_SECONDS_MIN: Final = 2.0
 LISTED: Final = 3
+
+NO_BROKER_CURE: Final = "start them, or correct VITALS_BROKER: topics, clocks and workers were not looked at"
 
 Level = Literal["OK", "WARN", "FAIL"]
 
@@ -59,19 +61,25 @@ async def examine_cluster(settings: Settings, bootstrap: str) -> AsyncIterator[F
     try:
         brokers = await read_brokers(bootstrap)
     except VitalsError as error:
-        yield Finding("brokers", "FAIL", str(error), "the checks of the cluster need a broker")
+        yield Finding("brokers", "FAIL", str(error), NO_BROKER_CURE)
         return
     for finding in judge_brokers(brokers):
         yield finding
     try:
         plans = await plan_topics(bootstrap, names)
         topics = await read_topics(bootstrap, [*names.worker_topics(), names.clock])
+        others = await other_app_ids(bootstrap, names)
     except VitalsError as error:
         yield Finding(
             "topics", "FAIL", str(error), "mend the brokers first: topics, clocks and workers were not looked at"
         )
         return
-    for finding in (*judge_plans(plans), *judge_replication(topics, len(brokers)), *judge_topics(topics, names)):
+    for finding in (
+        *judge_plans(plans),
+        *judge_replication(topics, len(brokers)),
+        *judge_topics(topics, names),
+        judge_app_id(names, others),
+    ):
         yield finding
     inputs = [topic for topic in topics if topic.name in {*names.inputs, names.rekeyed}]
     for check, findings in (
@@ -219,6 +227,15 @@ def judge_topics(topics: Sequence[TopicFacts], names: TopicNames) -> Iterator[Fi
             )
 
 
+def judge_app_id(names: TopicNames, others: Sequence[str]) -> Finding:
+    """Judge whether another app id scores the same inputs."""
+    if not others:
+        return Finding("app id", "OK", f"{names.app_id} alone scores these inputs")
+    message = f"{_some(others)} scores them as well: two of them write to the same scores and alerts"
+    cure = "give each an app id and a prefix of its own, see docs/failure-modes.md (Another app id on the same topics)"
+    return Finding("app id", "FAIL", message, cure)
+
+
 def judge_replication(topics: Sequence[TopicFacts], brokers: int) -> Iterator[Finding]:
     """Judge replicas, those in sync, how many a write needs, and who may become leader."""
     if not topics:
@@ -240,11 +257,11 @@ def _replicas(topic: TopicFacts, brokers: int) -> Finding | None:
     if topic.replicas >= REPLICAS_WANTED:
         return None
     if brokers < REPLICAS_WANTED:
-        message = f"{topic.replicas}, as there are {brokers} brokers"
+        message = f"{topic.replicas}, as the cluster has {_count(brokers, 'broker')}"
         return Finding("", "WARN", message, "for data that may not get lost, run three brokers or more")
     level: Level = "FAIL" if topic.replicas == 1 else "WARN"
     cure = f"raise it to {REPLICAS_WANTED} with kafka-reassign-partitions.sh"
-    return Finding("", level, f"{topic.replicas} on {brokers} brokers", cure)
+    return Finding("", level, f"{topic.replicas} on {_count(brokers, 'broker')}", cure)
 
 
 def _in_sync(topic: TopicFacts) -> Finding | None:
@@ -294,7 +311,7 @@ def judge_clocks(clocks: Sequence[ClockFacts]) -> Iterator[Finding]:
     """Judge the brokers' clocks against ours; what the measurement cannot tell apart is no difference."""
     if not clocks:
         cure = "run `vitals topics apply`"
-        yield Finding("clock", "WARN", "not measured: the changelog keeps its writers' times", cure)
+        yield Finding("clock", "WARN", "not measured: the clock topic keeps its writers' times", cure)
         return
     worst = max(clocks, key=lambda clock: abs(clock.ahead_ms) - clock.uncertainty_ms)
     apart_ms = max(0, abs(worst.ahead_ms) - worst.uncertainty_ms)
@@ -337,9 +354,10 @@ def judge_group(
 
 
 def _members(group: str, facts: GroupFacts, partitions: int) -> Finding:
-    told = f"group {group}: {facts.state}, {facts.members} members"
+    told = f"group {group}: {facts.state}, {_count(facts.members, 'member')}"
     if not facts.members:
-        return Finding("group", "WARN", f"group {group}: no worker is running", "start `vitals worker`")
+        cure = "start `vitals worker`; when one ended by itself, the last line of its log says why"
+        return Finding("group", "WARN", f"group {group}: no worker is running", cure)
     if facts.state != "Stable":
         return Finding("group", "WARN", told, "a rebalance is under way; look again in a minute")
     if partitions and facts.members > partitions:
@@ -349,6 +367,10 @@ def _members(group: str, facts: GroupFacts, partitions: int) -> Finding:
 
 def _place(place: tuple[str, int]) -> str:
     return f"{place[0]}/{place[1]}"
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@
     ├── ConfigError                the operator: a setting, a model file, a topic layout
     ├── DependencyError            the operator: a broker, a disk, a download that does not answer
     ├── InputError                 the caller: a file or a line of a file
+    │   └── UsageError             the caller: an option or argument that cannot have this value
     ├── RecordRejected             the publisher: one record that goes to the dead letters
     ├── BatchError                 the operator: records in a topic that no client can read
     ├── TopicError                 the operator, the publisher: a topic that the worker must not go on with
@@ -33,6 +34,12 @@ class DependencyError(VitalsError):
 
 class InputError(VitalsError):
     """A file, or a line of a file, that cannot be read as asked."""
+
+
+class UsageError(InputError):
+    """An option or argument that cannot have the value it was given."""
+
+    exit_code = 2
 
 
 class BatchError(VitalsError):

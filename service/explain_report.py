@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import orjson
 
+from schemas.times import time_text
 from service.errors import InputError
 from service.ingest import Decoder
-from service.input_files import InputFile, OneAccount
+from service.input_files import InputFile, OneAccount, RefusedLine
 from service.outputs import alert_message
 from service.replay import Refuse, Replay, ReplayOptions
 from service.replay.files import read_events, score_line
@@ -95,11 +96,23 @@ def explain_from_log(
     """Replay the account's events; raises InputError when the files hold none of it."""
     alerts: list[Alert] = []
     replay = Replay(model, until_ms=options.until_ms, lateness_ms=options.lateness_ms, take_alert=alerts.append)
-    for event in read_events(files, decoder, refuse, OneAccount(account)):
+
+    def note(line: RefusedLine) -> None:
+        replay.summary.refused[line.reason] += 1
+        refuse(line)
+
+    for event in read_events(files, decoder, note, OneAccount(account)):
         replay.apply(event)
     replay.drain()
     if replay.latest_ms is None:
-        raise InputError(f"no event of account {account!r} up to the end; is the id written as in the events?")
+        if replay.summary.after_until and options.until_ms is not None:
+            raise InputError(f"no event of account {account!r} up to {time_text(options.until_ms)}, only later ones")
+        cause = (
+            "all lines that may be its own are refused"
+            if replay.summary.refused
+            else "is the id written as in the events?"
+        )
+        raise InputError(f"no event of account {account!r}; {cause}")
     (state,) = replay.finish(replay.latest_ms if options.until_ms is None else options.until_ms)
     return Explanation(
         message_data(score_line(state, model)),

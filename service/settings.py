@@ -7,6 +7,7 @@ the environment (the embedded broker looks up the user's cache folder there).
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -23,6 +24,11 @@ from pydantic_settings import (
 from yaml import YAMLError
 
 from service.errors import ConfigError
+
+# Variables of this prefix that other parts read: the settings file, the compiled core, the tests.
+OTHER_VARIABLES = frozenset({"VITALS_CONFIG", "VITALS_PURE", "VITALS_LAWS", "VITALS_TEST_DATA"})
+# Kubernetes adds these to every container beside a service whose name begins with "vitals".
+_OF_SERVICES = re.compile(r"VITALS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 
 Clock = Literal["wall", "event"]
 
@@ -58,9 +64,11 @@ class Settings(BaseSettings):
     app_id: str = Field(
         default="vitals",
         pattern=r"^[A-Za-z0-9._-]{1,80}$",
-        description="consumer group, and prefix of the changelog's name",
+        description="consumer group, and prefix of the changelog's name; one for each topic prefix",
     )
-    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="put before every topic name")
+    topic_prefix: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]{0,80}$", description="put before every topic name; one for each app id"
+    )
     home: Path = Field(
         default=Path(".vitals"),
         description="data and logs of what Vitals starts by itself (the embedded broker)",
@@ -71,7 +79,9 @@ class Settings(BaseSettings):
         "unset: the default model of this version",
     )
     clock: Clock = Field(
-        default="wall", description="what moves time: the wall clock, or the events' own time (replays)"
+        default="wall",
+        description="what moves time: the wall clock, or the events' own time (replays); the same for "
+        "all workers of an app id",
     )
     commit_interval_seconds: Annotated[float, Field(ge=0.05, le=30)] = Field(
         default=0.5, description="how often state is flushed and offsets are committed"
@@ -138,6 +148,7 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises ConfigError naming each wrong setting by its environment name.
     """
+    _refuse_unknown_variables()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic validates them
@@ -146,6 +157,14 @@ def load_settings(**overrides: object) -> Settings:
     except (OSError, ValueError, YAMLError) as error:
         path, reason = os.environ.get("VITALS_CONFIG"), " ".join(str(error).split())
         raise ConfigError(f"{path}: expected a YAML file of settings, one `name: value` a line ({reason})") from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"VITALS_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    for name in sorted(map(str.upper, os.environ)):
+        if name.startswith("VITALS_") and name not in known and not _OF_SERVICES.fullmatch(name):
+            near = difflib.get_close_matches(name, known, 1, cutoff=0)
+            raise ConfigError(f"{name} is no setting; did you mean {near[0]}? See docs/settings.md")
 
 
 def _explained(fault: ErrorDetails) -> str:

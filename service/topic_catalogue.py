@@ -29,6 +29,7 @@ INPUT_NAMES: dict[TopicKind, str] = {
     "survey": "surveys",
     "account": "accounts",
 }
+CHANGELOG_SUFFIX = "-state-changelog"
 REKEYED_SOURCE = len(TOPIC_KINDS)
 
 
@@ -71,7 +72,13 @@ class TopicNames:
     @property
     def changelog(self) -> str:
         """The compacted topic that is the truth about every account's state."""
-        return f"{self.prefix}{self.app_id}-state-changelog"
+        return f"{self.prefix}{self.app_id}{CHANGELOG_SUFFIX}"
+
+    def other_app_id(self, topic: str) -> str | None:
+        """Return the app id whose changelog a topic would be under this prefix; None when it is none, or ours."""
+        if not topic.startswith(self.prefix) or not topic.endswith(CHANGELOG_SUFFIX) or topic == self.changelog:
+            return None
+        return topic[len(self.prefix) : -len(CHANGELOG_SUFFIX)] or None
 
     @property
     def clock(self) -> str:

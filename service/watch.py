@@ -19,7 +19,7 @@ from schemas.codec import read_alert, read_score
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import ConsumedRecord
-from service.dead_letters import Note, key_text, letter_of, note_of
+from service.dead_letters import Note, key_text, letter_of, note_of, payload_json
 from service.errors import DependencyError
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 
@@ -108,7 +108,7 @@ def _dead_letter(record: ConsumedRecord) -> WatchedMessage:
     if letter is None:
         raise ValueError("no dead letter")
     told = letter.told
-    as_json = {**letter.as_json(), **letter.payload_json()}
+    as_json = {**letter.as_json(), **payload_json(record)}
     return WatchedMessage(
         told.failed_at_ms, str(letter.source), told.reason, f"{letter.value_bytes} B", told.detail, as_json
     )

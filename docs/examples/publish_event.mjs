@@ -5,6 +5,10 @@ import { Kafka, Partitioners } from "kafkajs";
 const broker = process.env.VITALS_BROKER ?? "127.0.0.1:29092";
 const topic = (process.env.VITALS_TOPIC_PREFIX ?? "") + "product-usage";
 const [account, user] = process.argv.slice(2);
+if (!user) {
+  console.error("usage: node publish_event.mjs ACCOUNT USER");
+  process.exit(1);
+}
 
 const event = {
   specversion: "1.0",

@@ -32,4 +32,6 @@ async def publish(account: str, user: str) -> None:
         await producer.stop()
 
 
-asyncio.run(publish(*sys.argv[1:3]))
+if len(sys.argv) != 3:
+    sys.exit("usage: python publish_event.py ACCOUNT USER")
+asyncio.run(publish(*sys.argv[1:]))

@@ -23,7 +23,7 @@ async def errors_named(bootstrap: str) -> AsyncIterator[None]:
         yield
     except KafkaConnectionError as error:
         raise DependencyError(
-            f"no Kafka answers at {bootstrap}: see `vitals kafka status`, or correct VITALS_BROKER"
+            f"no Kafka answers at {bootstrap}: correct VITALS_BROKER, or see `vitals kafka status` for the embedded one"
         ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         reason = str(error) or type(error).__name__

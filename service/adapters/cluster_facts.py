@@ -1,7 +1,7 @@
 """What a cluster is like now: brokers, topics, the group, the clock. Only facts; `service.doctor` judges them.
 
 Everything is read, but for the clock: brokers tell their time only of records that they append. It is measured with
-tombstones of a key that is no account's, on the changelog, which is compacted and where recovery ignores them.
+records of a topic of its own, which nobody reads.
 """
 
 from __future__ import annotations

@@ -132,6 +132,25 @@ async def committed_offsets(bootstrap: str, group: str) -> dict[Partition, int]:
         }
 
 
+async def other_app_ids(bootstrap: str, names: TopicNames) -> list[str]:
+    """Name the other app ids that score the same inputs: each has records in a changelog under the same prefix.
+
+    A prefix may be the beginning of another one, or of an app id. So names alone tell nothing: the group of such an
+    app id must have read inputs of this prefix, too.
+    """
+    async with open_admin(bootstrap) as admin:
+        found = {topic: names.other_app_id(topic) for topic in await admin.list_topics()}
+    others = {topic: app_id for topic, app_id in found.items() if app_id is not None}
+    ends = await end_offsets(bootstrap, others) if others else {}
+    written = {topic for (topic, _), end in ends.items() if end}
+    scoring = []
+    for topic in sorted(written):
+        read = {name for name, _ in await committed_offsets(bootstrap, others[topic])}
+        if read & {*names.inputs, names.rekeyed}:
+            scoring.append(others[topic])
+    return scoring
+
+
 @asynccontextmanager
 async def open_admin(bootstrap: str) -> AsyncIterator[Any]:
     """Open an admin client; its errors become a DependencyError that names the cluster."""

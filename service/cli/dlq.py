@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,18 +18,18 @@ from rich.table import Table
 
 from service.cli.replay_options import time_option_ms
 from service.cli.terminal import print_table, printable
-from service.cli.topics import quiet_settings
+from service.cli.topics import WIDTH, quiet_settings
 from service.cli.watch import json_line
-from service.errors import InputError
+from service.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from service.adapters.topic_reader import ConsumedRecord
     from service.dead_letters import Filters, Letter, Listing
     from service.redrive import RedriveSummary
     from service.topic_catalogue import TopicNames
 
 EXIT_LEFT = 3
 SHOWN_BYTES = 4_096
-WIDTH = 240  # where nobody says how wide lines may be: room for the longest names of topics
 
 ReasonOption = Annotated[
     list[str] | None, typer.Option("--reason", metavar="REASON", help="only of this reason; may be repeated")
@@ -39,11 +39,12 @@ TopicOption = Annotated[
 ]
 SinceOption = Annotated[str | None, typer.Option(metavar="TIME", help="only set aside at this time or later")]
 UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="only set aside before this time")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 LIST_HELP = """Count the dead letters by reason and input topic, or list them.
 
-A record that the worker set aside twice, after a crash, counts once. TIME is a date or an RFC 3339 time.
+A record that the worker set aside twice, after a crash, counts once; one that was sent back and refused again counts
+anew. `open` are those that were not sent back. TIME is a date or an RFC 3339 time.
 
 Examples:
 
@@ -56,7 +57,8 @@ Examples:
 SHOW_HELP = """Show one dead letter: where it comes from, why it was set aside, its headers and its payload.
 
 The place is that of the record in its input topic, as `vitals dlq list --records` and `vitals watch dlq` show it, or
-that of the dead letter itself (a topic that ends in .dlq). Everything is escaped; --raw writes the payload as it is.
+that of the dead letter itself (a topic that ends in .dlq). A record of an input topic that was not set aside is shown
+as it stands there. Everything is escaped; --raw writes the payload as it is.
 
 Examples:
 
@@ -97,7 +99,9 @@ def list_letters(
     topic: TopicOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print one JSON object, or with --records one a line")
+    ] = False,
 ) -> None:
     """Run `vitals dlq list`."""
     from service.adapters.topic_reader import open_reader
@@ -126,26 +130,39 @@ def show_letter(
 ) -> None:
     """Run `vitals dlq show`."""
     from service.adapters.topic_reader import open_reader
-    from service.dead_letters import SourcePlace, dead_letter_partitions, find_letter
+    from service.dead_letters import (
+        SourcePlace,
+        dead_letter_partitions,
+        find_input_record,
+        find_letter,
+        payload_json,
+        record_json,
+    )
 
     wanted = SourcePlace.parse(place)
     bootstrap, names = _deployment()
 
-    async def run() -> Letter | None:
+    async def run() -> tuple[Letter | None, ConsumedRecord | None]:
         partitions = await dead_letter_partitions(bootstrap, names)
         async with open_reader(bootstrap) as reader:
-            return await find_letter(reader, names, partitions, wanted)
+            letter = await find_letter(reader, names, partitions, wanted)
+            found = letter.record if letter else await find_input_record(reader, names, partitions, wanted)
+            return letter, found
 
-    letter = asyncio.run(run())
-    if letter is None:
-        raise InputError(f"no dead letter at {place}; `vitals dlq list --records` shows where they are")
+    letter, record = asyncio.run(run())
+    if record is None:
+        raise InputError(f"no record at {place}; `vitals dlq list --records` shows where dead letters are")
     if raw:
-        sys.stdout.buffer.write(letter.record.value or b"")
-    elif as_json:
-        headers = [[name, _text(value)] for name, value in letter.record.headers]
-        print(json_line({**letter.as_json(), "headers": headers, **letter.payload_json()}))
-    else:
-        _show_letter(letter)
+        sys.stdout.buffer.write(record.value or b"")
+        return
+    told = letter.as_json() if letter else record_json(record)
+    if as_json:
+        headers = [[name, _text(value)] for name, value in record.headers]
+        print(json_line({**told, "headers": headers, **payload_json(record)}))
+        return
+    if letter is None:
+        told["dead_letter"] = "none: not set aside; this is the record in the topic"
+    _show_record(str(wanted if letter is None else letter.source), told, record)
 
 
 def redrive_letters(
@@ -192,7 +209,7 @@ def _filters(
 
     known = get_args(DeadLetterReason)
     if unknown := sorted(set(reasons or ()) - set(known)):
-        raise InputError(f"--reason {unknown[0]}: no reason of a dead letter; the reasons are {', '.join(known)}")
+        raise UsageError(f"--reason {unknown[0]}: no reason of a dead letter; the reasons are {', '.join(known)}")
     return Filters(
         frozenset(reasons or ()),
         source_topics(names, topics or ()),
@@ -228,6 +245,7 @@ def _show_counts(listing: Listing, *, as_json: bool) -> None:
                 "topic": counted.topic,
                 "records": counted.records,
                 "redriven": counted.redriven,
+                "open": counted.open,
                 "first": time_text(counted.first_ms),
                 "last": time_text(counted.last_ms),
             }
@@ -236,11 +254,12 @@ def _show_counts(listing: Listing, *, as_json: bool) -> None:
         print(json_line({"counts": told, "unreadable": listing.unreadable}))
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("reason", "topic", "records", "redriven", "first", "last"):
-        table.add_column(title, justify="right" if title in {"records", "redriven"} else "left", no_wrap=True)
+    for title in ("reason", "topic", "records", "redriven", "open", "first", "last"):
+        justify: Literal["left", "right"] = "right" if title in {"records", "redriven", "open"} else "left"
+        table.add_column(title, justify=justify, no_wrap=True)
     for counted in counts:
         times = (time_text(counted.first_ms), time_text(counted.last_ms))
-        figures = (f"{counted.records:,}", f"{counted.redriven:,}")
+        figures = (f"{counted.records:,}", f"{counted.redriven:,}", f"{counted.open:,}")
         table.add_row(counted.reason, printable(counted.topic), *figures, *times)
     if counts:
         Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
@@ -269,13 +288,14 @@ def _tell_unreadable(count: int) -> None:
         print(f"{count} records in the dead-letter topics are not dead letters", file=sys.stderr)
 
 
-def _show_letter(letter: Letter) -> None:
-    told = letter.as_json()
-    rows = [(name, str(told[name])) for name in ("reason", "detail", "failed_at", "attempts", "app_version")]
+def _show_record(title: str, told: dict[str, Any], record: ConsumedRecord) -> None:
+    rows: list[tuple[str, str]] = [
+        (name, str(told[name])) for name in ("reason", "detail", "failed_at", "attempts", "app_version") if name in told
+    ]
     rows += [("dead letter", told["dead_letter"]), ("key", told["key"]), ("size", f"{told['size']} B")]
-    rows += [(f"header {name}", _text(value)) for name, value in letter.record.headers if not name.startswith("dlq.")]
-    print_table(str(letter.source), rows)
-    value = letter.record.value
+    rows += [(f"header {name}", _text(value)) for name, value in record.headers if not name.startswith("dlq.")]
+    print_table(title, rows)
+    value = record.value
     if value is None:
         print("no payload")
         return
@@ -293,6 +313,8 @@ def _text(value: bytes | None) -> str:
 
 
 def _show_summary(summary: RedriveSummary, *, dry_run: bool) -> None:
+    from service.dead_letters import cure_of
+
     rows: list[tuple[str, int, str]] = [
         ("selected", summary.selected, ""),
         ("would publish" if dry_run else "published", summary.published, ""),
@@ -302,7 +324,7 @@ def _show_summary(summary: RedriveSummary, *, dry_run: bool) -> None:
         ("of other topics", summary.foreign, "set aside by a deployment with other names"),
     ]
     rows += [
-        (f"would fail again: {reason}", count, f"mend the publisher; --reason {reason} sends them all the same")
+        (f"would fail again: {reason}", count, f"{cure_of(reason)}; --reason {reason} sends them all the same")
         for reason, count in sorted(summary.refused_again.items())
     ]
     always = {"selected", "published", "would publish"}

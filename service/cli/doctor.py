@@ -23,8 +23,7 @@ STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
 
 HELP = """Look at this machine, the brokers, the topics and the workers: one line each, OK, WARN or FAIL, with the cure.
 
-Nothing is changed. To learn the brokers' clocks, a few empty records that every reader ignores are written to the
-changelog.
+Nothing is changed, but for a few records in a topic of its own, <app id>-clock, that tell the brokers' clocks.
 
 Examples:
 
@@ -60,7 +59,7 @@ def register(cli: typer.Typer) -> None:
 async def _examine(take: Callable[[Finding], None]) -> None:
     from agents.runtime.versions import TESTED_VERSIONS
     from service.adapters.embedded_kafka import resolve_bootstrap
-    from service.doctor import Finding, examine_cluster, judge_machine
+    from service.doctor import NO_BROKER_CURE, Finding, examine_cluster, judge_machine
 
     try:
         settings = quiet_settings()
@@ -72,7 +71,7 @@ async def _examine(take: Callable[[Finding], None]) -> None:
     try:
         bootstrap = resolve_bootstrap(settings)
     except VitalsError as error:
-        take(Finding("brokers", "FAIL", str(error), "the checks of the cluster need a broker"))
+        take(Finding("brokers", "FAIL", str(error), NO_BROKER_CURE))
         return
     async for finding in examine_cluster(settings, bootstrap):
         take(finding)

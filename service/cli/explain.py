@@ -19,13 +19,13 @@ from service.cli.input_options import (
     SetOption,
     StrictOption,
     input_files,
-    name_refused,
+    naming_refused,
     wall_clock_decoder,
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
 from service.cli.terminal import alert_words, printable, reading_progress
 from service.cli.watch import STYLES, json_line
-from service.errors import InputError
+from service.errors import InputError, UsageError
 from service.settings import load_settings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from service.replay import ReplayOptions
 
 BAR_CELLS = 24
-WIDTH = 120  # where nobody says how wide lines may be
+WIDTH = 1_000  # where nobody says how wide lines may be, so that a line can be found whole
 SHOWN_ALERTS = 5
 KEPT, LOST = "█", "░"
 
@@ -78,7 +78,8 @@ def register(cli: typer.Typer) -> None:
         from service.replay import ReplayOptions
 
         if live == bool(log):
-            raise InputError("say where the account is: --log FILE for its events in files, or --live for the topics")
+            fault = "give one of the two" if live else "say where the account is"
+            raise UsageError(f"{fault}: --log FILE for its events in files, or --live for the topics")
         if live:
             found = _from_topics(account)
         else:
@@ -95,8 +96,8 @@ def _from_files(account: str, files: list[InputFile], options: ReplayOptions, mo
     from service.model.loader import load_model
 
     loaded = load_model(load_settings(model=model).model)
-    with reading_progress("reading", files):
-        return explain_from_log(account, files, wall_clock_decoder(), loaded, options, refuse=name_refused)
+    with naming_refused() as refuse, reading_progress("reading", files):
+        return explain_from_log(account, files, wall_clock_decoder(), loaded, options, refuse=refuse)
 
 
 def _from_topics(account: str) -> Explanation:

@@ -18,6 +18,7 @@ from rich.markup import escape
 from service.cli.terminal import printable
 from service.errors import VitalsError
 
+CLOSED_PIPE = 141  # as a shell tells of a command that SIGPIPE ended
 COMMAND_MODULES = (
     "kafka",
     "topics",
@@ -70,7 +71,7 @@ def _common_options(
 
 
 def main() -> None:
-    """Run the command line; exit 0 done, 1 failed, 2 used or configured wrongly, 130 interrupted."""
+    """Run the command line; exit 0 done, 1 failed, 2 used or configured wrongly, 130 interrupted, 141 nobody reads."""
     console = Console(stderr=True, highlight=False)
     try:
         build_cli()()
@@ -80,9 +81,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer has it end with 1
+            sys.exit(CLOSED_PIPE)
+        raise
 
 
 if __name__ == "__main__":

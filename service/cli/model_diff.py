@@ -14,7 +14,8 @@ from service.cli.input_options import (
     SetOption,
     StrictOption,
     input_files,
-    name_refused,
+    naming_refused,
+    no_event,
     wall_clock_decoder,
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
@@ -66,8 +67,10 @@ def register(group: typer.Typer) -> None:
         opened = input_files(files, kind, columns, constants, strict=strict)
         options = ReplayOptions(until_ms(until), lateness_ms(lateness))
         decoder = wall_clock_decoder()
-        with reading_progress("comparing", opened) as progress:
-            found = compare_models(opened, decoder, models, options, refuse=name_refused, progress=progress)
+        with naming_refused() as refuse, reading_progress("comparing", opened) as progress:
+            found = compare_models(opened, decoder, models, options, refuse=refuse, progress=progress)
+        if not found.a["events"] and not found.a["after_until"]:
+            raise no_event(opened, sum(found.a["refused"].values()))
         if as_json:
             print(json_line(found.as_json()))
         else:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import chain
 from typing import Annotated
@@ -19,7 +20,7 @@ from service.cli.input_options import (
     SetOption,
     StrictOption,
     input_files,
-    name_refused,
+    naming_refused,
     wall_clock_decoder,
 )
 from service.cli.terminal import print_table, reading_progress
@@ -33,7 +34,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 HELP = """Publish files of events to their topics, in order, keyed by account; every event is acknowledged.
 
 NDJSON holds one CloudEvent a line. CSV needs --columns; a date without a time is 00:00 UTC of that day, tags are
-split at "|", and publishing a file twice gives the same event ids. A bad line is named, counted and left out.
+split at "|", and publishing a file twice gives the same event ids. A bad line is counted and left out;
+the first 10 of each reason are named.
 
 Examples:
 
@@ -75,11 +77,11 @@ def run_publish(files: list[InputFile], *, as_json: bool) -> int:
     decoder = wall_clock_decoder()
     refused: Counter[str] = Counter()
 
-    def refuse(line: RefusedLine) -> None:
-        refused[line.reason] += 1
-        name_refused(line)
+    async def run(name: Callable[[RefusedLine], None]) -> PublishSummary:
+        def refuse(line: RefusedLine) -> None:
+            refused[line.reason] += 1
+            name(line)
 
-    async def run() -> PublishSummary:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -95,7 +97,8 @@ def run_publish(files: list[InputFile], *, as_json: bool) -> int:
             names = TopicNames.from_settings(settings)
             return await publish_events(bootstrap, names, events, stop=stop, progress=progress)
 
-    summary = asyncio.run(run())
+    with naming_refused() as name:
+        summary = asyncio.run(run(name))
     counts = dict(sorted(refused.items()))
     if as_json:
         per_second = round(summary.events_per_second)

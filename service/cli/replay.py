@@ -15,7 +15,8 @@ from service.cli.input_options import (
     SetOption,
     StrictOption,
     input_files,
-    name_refused,
+    naming_refused,
+    no_event,
     wall_clock_decoder,
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
@@ -81,13 +82,15 @@ def run_replay(
     model_path = load_settings(model=model_path).model
     model = load_model(model_path)
     begin = time.monotonic()
-    with reading_progress("replaying", files) as progress:
+    with naming_refused() as refuse, reading_progress("replaying", files) as progress:
         if processes > 1:
-            summary = replay_in_processes(files, model_path, options, processes, refuse=name_refused, progress=progress)
+            summary = replay_in_processes(files, model_path, options, processes, refuse=refuse, progress=progress)
         else:
             decoder = wall_clock_decoder()
-            summary = replay_files(files, decoder, model, options, refuse=name_refused, progress=progress)
+            summary = replay_files(files, decoder, model, options, refuse=refuse, progress=progress)
     seconds = time.monotonic() - begin
+    if not summary.events and not summary.after_until:
+        raise no_event(files, summary.refused.total())
     if as_json:
         result = {
             **summary.as_json(),

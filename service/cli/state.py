@@ -16,8 +16,9 @@ from service.errors import InputError
 
 HELP = """Show an account's stored state: signals, band, numbers, applied offsets, unsent alerts, when it is due.
 
-Reads the partition of the changelog that the account's id hashes to and takes the latest by revision, as a worker does
-when it recovers. What a worker has not flushed yet is not in it. --raw writes the stored bytes as they are.
+Reads the partition of the changelog that the account's id hashes to and takes the highest epoch, then the highest
+revision, as a worker does when it recovers. What a worker has not flushed yet is not in it. --raw writes the stored
+bytes as they are.
 
 Examples:
 

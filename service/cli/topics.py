@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 EXIT_CHANGES = 3
+WIDTH = 240  # where nobody says how wide lines may be: room for the longest names of topics
 
 
 def register(cli: typer.Typer) -> None:
@@ -26,6 +28,9 @@ def register(cli: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="The topics that Vitals reads and writes.")
     group.command(epilog="Examples: vitals topics plan · VITALS_BROKER=kafka:9092 vitals topics plan --json")(plan)
     group.command(epilog="Example: vitals topics apply")(apply)
+    group.command(epilog="Examples: vitals topics seek --execute · vitals topics seek product-usage/3/18 --execute")(
+        seek
+    )
     cli.add_typer(group, name="topics")
 
 
@@ -53,6 +58,31 @@ def apply(as_json: JsonOption = False) -> None:
     _show(plans, as_json=as_json, title="did")
 
 
+def seek(
+    *,
+    places: Annotated[
+        list[str] | None, typer.Argument(metavar="[TOPIC[/PARTITION[/OFFSET]]]...", help="default: every input")
+    ] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="set the offsets; without it they are only shown")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set where workers go on in their inputs: at the earliest record, or at OFFSET; refused while a worker runs."""
+    from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.adapters.group_offsets import seek_inputs
+    from service.topic_catalogue import TopicNames
+
+    settings = quiet_settings()
+    bootstrap, names = resolve_bootstrap(settings), TopicNames.from_settings(settings)
+    moves = asyncio.run(seek_inputs(bootstrap, names, places or (), execute=execute))
+    if as_json:
+        told = [{"topic": topic, "partition": n, "from": was, "to": to} for (topic, n), (was, to) in moves.items()]
+        typer.echo(json.dumps({"executed": execute, "offsets": told}))
+        return
+    typer.echo("offsets are set:" if execute else "nothing is set without --execute; it would be:")
+    for (topic, number), (was, to) in moves.items():
+        typer.echo(f"  {topic}/{number}: {'none' if was is None else was} -> {to}")
+
+
 def quiet_settings(**overrides: object) -> Settings:
     """Read the settings, and silence the client.
 
@@ -67,9 +97,9 @@ def _show(plans: list[TopicPlan], *, as_json: bool, title: str) -> None:
         changes = sum(item.action != "ok" for item in plans)
         typer.echo(json.dumps({"changes": changes, "topics": [dataclasses.asdict(item) for item in plans]}))
         return
-    table = Table("topic", title, "partitions", "settings that differ")
+    table = Table("topic", title, "partitions", "settings that differ", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for item in plans:
         found = "" if item.found_partitions in {None, item.partitions} else f"{item.found_partitions}, want "
         settings = "\n".join(f"{name}: {old} -> {new}" for name, (old, new) in item.differences.items())
         table.add_row(item.topic, item.action, f"{found}{item.partitions}", settings)
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import orjson
 
-from service.errors import DependencyError, InputError, VitalsError
+from service.errors import DependencyError, UsageError, VitalsError
 from service.ingest import Decoder
 from service.input_files import STDIN, InputFile, RefusedLine, Share
 from service.model.loader import load_model
@@ -67,7 +67,7 @@ def replay_in_processes(
 ) -> ReplaySummary:
     """Replay files with so many processes; the rest is as with `replay_files`. Standard input cannot be split."""
     if any(file.path == STDIN for file in files):
-        raise InputError("--processes cannot split standard input; name a file, or leave the option out")
+        raise UsageError("--processes cannot split standard input; name a file, or leave the option out")
     with tempfile.TemporaryDirectory(prefix="vitals-replay-") as folder:
         tasks = [_Task(files, model_path, options, Share(index, processes), Path(folder)) for index in range(processes)]
         summary = _Workers(tasks, refuse, progress).run()

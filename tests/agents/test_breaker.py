@@ -131,6 +131,7 @@ def test_the_message_names_the_place_and_the_ways_out() -> None:
         breaker.reject(batch, batch.records[-1], REJECTED)
     told = str(tripped.value)
     assert told.startswith("usage/3: 100 records in a row up to offset 299 cannot be scored, the last one for not_json")
+    assert "`vitals dlq show usage/3/299`" in told
     assert "from offset 200 on nothing is set aside or committed" in told
     assert "VITALS_DEAD_LETTER_RATIO_MAX=1 and VITALS_DEAD_LETTER_RUN_MAX=0" in told
     assert "docs/operations/dead-letters.md" in told

@@ -44,7 +44,8 @@ SETTINGS_HEAD = """\
 
 Values come from the environment, then from an optional YAML file that `VITALS_CONFIG` names and that uses the same
 names in lower case without `VITALS_`. Options of a command come before both. A value that is not allowed, or an unknown
-name in the file, ends a command with exit code 2 and a line that names the setting.
+name in the file or among the variables that begin with `VITALS_`, ends a command with exit code 2 and a line that names
+it.
 
 """
 

@@ -35,14 +35,17 @@ def test_dead_letters_are_counted_by_reason_and_topic(deployment: Deployment, vi
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["unreadable"] == 0
-    figures = {(count["reason"], count["topic"]): (count["records"], count["redriven"]) for count in told["counts"]}
+    figures = {
+        (count["reason"], count["topic"]): (count["records"], count["redriven"], count["open"])
+        for count in told["counts"]
+    }
     assert figures == {
-        ("not_json", deployment.usage): (2, 0),
-        ("future_time", deployment.usage): (1, 1),
-        ("invalid_event", deployment.usage): (1, 0),
+        ("not_json", deployment.usage): (2, 0, 2),
+        ("future_time", deployment.usage): (1, 1, 0),
+        ("invalid_event", deployment.usage): (1, 0, 1),
     }
     table = vitals("dlq", "list", "--reason", "not_json", **deployment.environment)
-    assert table.stdout.splitlines()[1].split()[:4] == ["not_json", deployment.usage, "2", "0"]
+    assert table.stdout.splitlines()[1].split()[:5] == ["not_json", deployment.usage, "2", "0", "2"]
     assert "future_time" not in table.stdout
 
 
@@ -64,7 +67,7 @@ def test_records_are_listed_and_filtered(deployment: Deployment, vitals: Vitals)
     assert none.stdout == "no dead letters\n"
     for wrong in (("--topic", "nonsense"), ("--reason", "nonsense"), ("--since", "yesterday")):
         done = vitals("dlq", "list", *wrong, **deployment.environment)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert wrong[1] in done.stderr
 
 
@@ -85,14 +88,36 @@ def test_one_dead_letter_is_shown_in_full(deployment: Deployment, vitals: Vitals
     assert raw.stdout == "{"
 
 
+def test_a_record_that_was_not_set_aside_is_shown(deployment: Deployment, vitals: Vitals) -> None:
+    """The place that a worker names when it stops at too many dead letters is shown, though nothing was set aside."""
+    (ack,) = produce(deployment.bootstrap, deployment.usage, [(b"acme", HOSTILE, [("x", b"\x9b")], 3)])
+    place = f"{deployment.usage}/3/{ack.offset}"
+    done = vitals("dlq", "show", place, **deployment.environment)
+    assert done.returncode == 0, done.stderr
+    for text in (place, "not set aside", "acme", "\\x9b", "\\x1b]0;owned\\x07 \\xff"):
+        assert text in done.stdout
+    as_json = json.loads(vitals("dlq", "show", place, "--json", **deployment.environment).stdout)
+    assert base64.b64decode(as_json["value_base64"]) == HOSTILE
+    assert as_json["dead_letter"] is None
+    beyond = vitals("dlq", "show", f"{deployment.usage}/3/{ack.offset + 1}", **deployment.environment)
+    assert "no record at" in beyond.stderr
+
+
 def test_a_place_without_a_dead_letter_is_named(deployment: Deployment, vitals: Vitals) -> None:
     """What is no place, no input topic, or holds no dead letter ends with one line."""
     topic = deployment.names.dead_letters("usage")
     produce(deployment.bootstrap, topic, [(b"k", b"no headers", [], 2)])
-    for place in ("nonsense", "other/1/1", f"{deployment.usage}/1/99", f"{deployment.usage}/99/1", f"{topic}/2/0"):
+    for place, exit_code in (
+        ("nonsense", 2),
+        ("other/1/1", 2),
+        (f"{deployment.usage}/1/99", 1),
+        (f"{deployment.usage}/99/1", 1),
+        (f"{topic}/2/0", 1),
+    ):
         done = vitals("dlq", "show", place, **deployment.environment)
-        assert done.returncode == 1, place
+        assert done.returncode == exit_code, place
         assert place.split("/")[0] in done.stderr
+        assert "--topic" not in done.stderr
         assert "Traceback" not in done.stderr
     assert "1 records" in vitals("dlq", "list", **deployment.environment).stderr
 

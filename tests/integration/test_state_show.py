@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from agents.runtime.table import FORMAT, HEADER, MARKER_KEY
+from agents.runtime.table import EPOCH_SHIFT, FORMAT, HEADER, MARKER_KEY
 from service.model.loader import load_model
 from service.scoring.engine import apply_record
 from service.scoring.events import Payment, Usage
@@ -38,13 +38,13 @@ def state_of(account: str, days: int) -> AccountState:
     return state
 
 
-def stored(state: AccountState, generation: int) -> bytes:
+def stored(state: AccountState, generation: int, epoch: int = 2) -> bytes:
     """Store a state as the runtime does."""
-    return HEADER.pack(FORMAT, generation, state.revision) + encode(state)
+    return HEADER.pack(FORMAT, generation, epoch << EPOCH_SHIFT | state.revision) + encode(state)
 
 
 def test_the_state_that_recovery_takes_is_shown(settings: Settings, vitals: Vitals) -> None:
-    """Of several records of the account the highest revision counts, wherever it stands; others' records do not."""
+    """Of several records of the account the highest epoch counts, then the highest revision, wherever it stands."""
     names = create_topics(settings)
     account, key = "ac\u00e4me", "ac\u00e4me".encode()
     older, newer, other = state_of(account, 10), state_of(account, 50), state_of("other", 3)
@@ -54,7 +54,8 @@ def test_the_state_that_recovery_takes_is_shown(settings: Settings, vitals: Vita
         (key, stored(older, 3)),
         (b"other", stored(other, 3)),
         (key, stored(newer, 5)),
-        (key, stored(older, 6)),  # a zombie's
+        (key, stored(older, 6)),
+        (key, stored(state_of(account, 60), 7, epoch=1)),  # a zombie's
         (MARKER_KEY, marker),
         (b"\x00doctor", None),
     ]
@@ -62,7 +63,7 @@ def test_the_state_that_recovery_takes_is_shown(settings: Settings, vitals: Vita
     done = vitals("state", "show", account, "--json", **environment(settings))
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["revision"] == newer.revision
+    assert (told["epoch"], told["revision"]) == (2, newer.revision)
     assert (told["generation"], told["published_generation"]) == (5, 4)
     assert told["outputs_repeat_at_recovery"]
     assert told["band"] == newer.band

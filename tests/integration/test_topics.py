@@ -12,10 +12,19 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from service.adapters.group_less import open_consumer
-from service.adapters.topic_admin import committed_offsets, describe_partitions, end_offsets, ensure_topics, plan_topics
+from service.adapters.topic_admin import (
+    committed_offsets,
+    describe_partitions,
+    end_offsets,
+    ensure_topics,
+    other_app_ids,
+    plan_topics,
+)
 from service.settings import Settings
 from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames, topic_specs
+from tests.chaos.admin import rewind_group
 from tests.conftest import Vitals
+from tests.integration.kafka_tools import produce
 
 pytestmark = pytest.mark.kafka
 
@@ -227,3 +236,71 @@ def test_the_layout_names_every_topic_that_a_worker_uses() -> None:
     assert names.changelog == "eu.scores-eu-state-changelog"
     assert [names.source_of(names.input(kind)) for kind in TOPIC_KINDS] == [0, 1, 2, 3, 4]
     assert names.source_of(names.rekeyed) == REKEYED_SOURCE == 5
+
+
+def leave_traces(bootstrap: str, names: TopicNames) -> None:
+    """Leave what a deployment leaves that scored: records in its changelog, offsets of its group."""
+    asyncio.run(ensure_topics(bootstrap, names))
+    produce(bootstrap, names.changelog, [(b"acme", b"state")])
+    rewind_group(bootstrap, names.app_id, [names.input("usage")])
+
+
+def test_another_app_id_on_the_same_topics_is_refused(
+    vitals: Vitals, environment: dict[str, str], settings: Settings, bootstrap: str
+) -> None:
+    """The worker and the doctor refuse it; deployments whose prefix begins alike, or an app id, are none."""
+    names = TopicNames.from_settings(settings)
+    leave_traces(bootstrap, names)
+    leave_traces(bootstrap, TopicNames(f"{names.prefix}other", f"{names.prefix}eu-"))
+    leave_traces(bootstrap, TopicNames(f"{names.prefix}first", ""))
+    asyncio.run(ensure_topics(bootstrap, TopicNames("applied", names.prefix)))
+    assert asyncio.run(other_app_ids(bootstrap, names)) == []
+
+    leave_traces(bootstrap, TopicNames("second", names.prefix))
+    assert asyncio.run(other_app_ids(bootstrap, names)) == ["second"]
+    worker = vitals("worker", **environment)
+    assert worker.returncode == 2
+    assert "app id second scores the inputs" in worker.stderr
+    assert "Traceback" not in worker.stderr
+    doctor = vitals("doctor", "--json", **environment)
+    found = {finding["check"]: finding["level"] for finding in json.loads(doctor.stdout)["findings"]}
+    assert found["app id"] == "FAIL"
+
+
+def test_seek_sets_where_workers_go_on_and_only_while_none_runs(
+    vitals: Vitals, environment: dict[str, str], settings: Settings, bootstrap: str
+) -> None:
+    """Without --execute nothing is set; a place outside the inputs, or beyond a partition's end, is refused."""
+    names = TopicNames.from_settings(settings)
+    asyncio.run(ensure_topics(bootstrap, names))
+    usage = names.input("usage")
+    produce(bootstrap, usage, [(b"acme", b"{}", [], 3)] * 5)
+
+    def committed() -> dict[tuple[str, int], int]:
+        return asyncio.run(committed_offsets(bootstrap, settings.app_id))
+
+    shown = vitals("topics", "seek", f"{usage}/3/4", **environment)
+    assert (shown.returncode, committed()) == (0, {})
+    assert f"{usage}/3: none -> 4" in shown.stdout
+    assert vitals("topics", "seek", f"{usage}/3/4", "--execute", **environment).returncode == 0
+    assert committed() == {(usage, 3): 4}
+    for wrong in ("nonsense", f"{usage}/3/6", f"{usage}/8", f"{usage}/x", names.scores):
+        refused = vitals("topics", "seek", wrong, "--execute", **environment)
+        assert (refused.returncode, wrong in refused.stderr) == (2, True), refused.stderr
+    assert committed() == {(usage, 3): 4}
+
+    async def seek_beside_a_member() -> Any:
+        consumer = AIOKafkaConsumer(
+            usage, bootstrap_servers=bootstrap, group_id=settings.app_id, enable_auto_commit=False
+        )
+        await consumer.start()
+        try:
+            return await asyncio.to_thread(vitals, "topics", "seek", "--execute", **environment)
+        finally:
+            await consumer.stop()
+
+    busy = asyncio.run(seek_beside_a_member())
+    assert (busy.returncode, "stop every worker first" in busy.stderr) == (1, True), busy.stderr
+    done = vitals("topics", "seek", "--execute", "--json", **environment)
+    assert {"topic": usage, "partition": 3, "from": 4, "to": 0} in json.loads(done.stdout)["offsets"], done.stderr
+    assert committed() == dict.fromkeys(((name, n) for name in (*names.inputs, names.rekeyed) for n in range(8)), 0)

@@ -15,7 +15,7 @@ from schemas.codec import encode_input
 from schemas.times import parse_time_ms, time_text
 from service.band_history import BandHistory
 from service.cli.main import build_cli
-from service.errors import InputError
+from service.errors import InputError, UsageError
 from service.ingest import Decoder
 from service.input_files import InputFile
 from service.model.loader import load_model
@@ -254,3 +254,48 @@ def test_the_command_prints_the_summary(tmp_path: Path) -> None:
     assert summary["refused"] == {"not_json": 1}
     assert f"{log}:121: not_json" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+def test_files_without_an_event_are_an_error(tmp_path: Path) -> None:
+    """Random bytes, another format, an empty file and a header alone end the command; it never replays to None."""
+    columns = ("--columns", "account=a,time=t", "--set", "type=login")
+    for name, content, options, told in (
+        ("random.bin", bytes(range(256)), (), "lines are refused"),
+        ("readme.md", b"# Title\n" * 213, (), "all 213 lines are refused"),
+        ("empty.ndjson", b"", (), "nothing is in it"),
+        ("header.csv", b"a,t\n", columns, "nothing is in it"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        for command in (("replay",), ("model", "diff", "default", "default")):
+            result = CliRunner().invoke(build_cli(), [*command, str(path), *options])
+            assert isinstance(result.exception, InputError), (command, name, result.output)
+            assert f"no event in {path}" in str(result.exception)
+            assert told in str(result.exception)
+            assert "None" not in result.output
+
+
+def test_many_bad_lines_are_named_up_to_ten_of_each_reason(tmp_path: Path) -> None:
+    """The rest is counted, so that a file of another format does not fill the screen."""
+    log = write(tmp_path / "log.ndjson", [*busy_days("acme", range(5)), *[b"{"] * 13, event("login", "acme", 1, {})])
+    result = CliRunner().invoke(build_cli(), ["replay", str(log)])
+    named = result.stderr.splitlines()
+    assert len([line for line in named if line.startswith(str(log))]) == 11
+    assert named[-1] == "not_json: and 3 more"
+
+
+def test_options_that_cannot_be_are_told_apart_from_bad_files(tmp_path: Path) -> None:
+    """A value that an option cannot have ends with 2 before anything is read, and says how it is written."""
+    rows = tmp_path / "rows"
+    rows.write_text("a,t\nacme,2025-01-01\n" * 20)
+    for options, told in (
+        (("--kind", "usag"), "--kind usag: expected one of usage"),
+        (("--lateness", "2x"), "--lateness 2x: expected a number and a unit"),
+        (("--until", "yesterday"), "--until yesterday: expected a date that exists, like 2025-06-30 or 2025"),
+        (("--columns", "account=a,time=t", "--set", "type=logn"), "--set type=logn: expected one of "),
+    ):
+        result = CliRunner().invoke(build_cli(), ["replay", str(rows), *options])
+        assert isinstance(result.exception, UsageError), (options, result.output)
+        assert result.exception.exit_code == 2
+        assert told in str(result.exception)
+        assert result.stderr == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.ingest import Decoder
+from service.model.file_format import ModelFile
 from service.model.loader import load_model
 from service.scoring import engine
 from service.scoring.signals import SCORE_SIGNALS, SIGNALS
@@ -95,3 +96,13 @@ def test_every_signal_has_a_formula_and_an_example() -> None:
     rows = set(re.findall(r"`([a-z_0-9]+)`", first_cells)) | set(re.findall(r"^`(\w+)` = ", formulas, re.MULTILINE))
     assert {*SIGNALS, *SCORE_SIGNALS} <= rows
     assert set(re.findall(r"^([a-z_]+) (?:none|-?[0-9])", examples, re.MULTILINE)) - {"day"} == set(SIGNALS)
+
+
+def test_the_keys_and_words_of_a_model_file_are_listed() -> None:
+    """The section about a model of one's own has each key of the file, and each signal's words in one row."""
+    section = PAGE.read_text(encoding="utf-8").split("## Your own model\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(ModelFile.model_fields)
+    told: dict[str, set[str]] = {}
+    for words, names in re.findall(r"^\| (`\{[^|]+) \| ([^|]+) \|$", section, re.MULTILINE):
+        told |= {name: set(re.findall(r"\w+", words)) for name in re.findall(r"\w+", names)}
+    assert told == {name: set(signal.word_names) for name, signal in SIGNALS.items() if signal.word_names}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from schemas.outputs import DeadLetter, failed_attempts
-from service.dead_letters import NOTE_HEADER, Note, Settled, SourcePlace, letter_of, note_of, original_headers
+from schemas.outputs import DeadLetter, DeadLetterReason, failed_attempts
+from service.dead_letters import NOTE_HEADER, Note, Settled, SourcePlace, cure_of, letter_of, note_of, original_headers
 from service.errors import InputError
 
 LETTER = DeadLetter.model_validate(
@@ -81,3 +82,12 @@ def test_what_is_no_place_is_refused(text: str) -> None:
     """A place is topic, partition and offset."""
     with pytest.raises(InputError, match="TOPIC/PARTITION/OFFSET"):
         SourcePlace.parse(text)
+
+
+def test_the_cure_of_a_reason_is_that_of_the_runbook() -> None:
+    """What `vitals dlq redrive` says of a refused record stands in the row of its reason."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "operations" / "dead-letters.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    for reason in get_args(DeadLetterReason):
+        (row,) = [row for row in rows if f"`{reason}`" in row.split(" | ")[0]]
+        assert cure_of(reason).removeprefix("passes ") in row.lower(), reason

@@ -125,6 +125,8 @@ def test_faults_of_the_group() -> None:
     assert levels(judge_group("g", behind, moved, 8, 2)) == {"group": "OK", "lag": "OK"}
     alone = replace(behind, state="Empty", members=0)
     assert levels(judge_group("g", alone, alone, 8, 2)) == {"group": "WARN", "lag": "WARN"}
+    assert "the last line of its log" in next(iter(judge_group("g", alone, alone, 8, 2))).cure
+    assert "1 member" in next(iter(judge_group("g", GROUP, GROUP, 8, 2))).message.split(", ")
     crowd = replace(GROUP, members=9)
     assert levels(judge_group("g", crowd, crowd, 8, 2))["group"] == "WARN"
     lost = replace(GROUP, offsets={("payments", 0): (15, 10, 15)})

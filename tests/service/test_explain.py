@@ -140,13 +140,15 @@ def test_the_table_shows_every_factor_and_is_harmless(log: Path) -> None:
     assert "░" in result.stdout
 
 
-def test_an_account_that_is_not_there_is_named(log: Path) -> None:
+def test_an_account_that_is_not_there_is_named(log: Path, tmp_path: Path) -> None:
     """No event, no explanation; neither is there one without a place to look."""
+    refused = write(tmp_path / "refused.ndjson", [b"{"])
     for arguments, message in (
         (("nobody", "--log", log), "no event of account 'nobody'"),
-        (("acme", "--log", log, "--until", "2024-01-01"), "no event of account 'acme'"),
+        (("acme", "--log", log, "--until", "2024-01-01"), "no event of account 'acme' up to 2024-01-01T00:00:00.000Z"),
+        (("acme", "--log", refused), "all lines that may be its own are refused"),
         (("acme",), "say where the account is"),
-        (("acme", "--live", "--log", log), "say where the account is"),
+        (("acme", "--live", "--log", log), "give one of the two"),
     ):
         error = run(*arguments).exception
         assert isinstance(error, InputError)
@@ -170,3 +172,14 @@ def test_messages_are_explained_as_they_are(tmp_path: Path, log: Path) -> None:
     assert found.score == message_data(score)
     assert found.score["account"] == read_score(score).data.account
     assert [alert["id"] for alert in found.alerts] == [read_alert(alert).data.id for alert in alerts]
+
+
+def test_no_line_wraps_where_nobody_says_how_wide_it_may_be(log: Path, tmp_path: Path) -> None:
+    """In a pipe a factor stands in one line, however long its sentence is, so that it can be searched for."""
+    sentence = "Logins {login_change} in 30 days" + " and so on" * 16
+    text = Path("service/model/default.yaml").read_text(encoding="utf-8")
+    model = tmp_path / "model.yaml"
+    model.write_text(text.replace("Logins {login_change} in 30 days", sentence, 1), encoding="utf-8")
+    result = run("acme", "--log", log, "--until", "2025-06-01", "--model", model)
+    assert result.exit_code == 0
+    assert " and so on" * 16 in result.stdout
