@@ -146,9 +146,7 @@ class Partition:
         self.live: set[bytes] = set()  # keys whose values are decoded
         self.flushed: set[bytes] = set()  # keys flushed since the last `idle_keys`
         self.outdated: set[bytes] = set()  # keys whose published view is out of date
-        self.late: dict[
-            bytes, int
-        ] = {}  # outdated keys that are stored, oldest first: the first generation without view
+        self.late: dict[bytes, int] = {}  # outdated keys that are stored, oldest first, by generation
         self.lock = asyncio.Lock()
         self.input_ends: dict[str, int] = {}  # by topic: the offset after the last record that is in the state
         self.notes: dict[str, list[int]] = {}  # the application's own, by input topic, kept in the marker
@@ -250,6 +248,8 @@ class Partition:
         """
         published = self.published_generation.to_bytes(4, "big")
         again = self.stale.union(doubtful)
+        # Of a state whose owner came to no marker no output was published, whatever a zombie's marker counts.
+        again = again.union(key for key, value in self.data.items() if value[EPOCH] > self.marker_epoch)
         unpublished = [key for key, value in self.data.items() if value[GENERATION] > published or key in again]
         unpublished.sort(key=lambda key: self.data[key][GENERATION])
         self.late = {key: int.from_bytes(self.data[key][GENERATION], "big") for key in unpublished}

@@ -174,6 +174,31 @@ def test_a_zombie_with_more_changes_never_replaces_the_next_owner() -> None:
     assert recover(changelog)[1] == []
 
 
+@pytest.mark.parametrize("zombie_is_first", [True, False])
+def test_the_marker_of_an_owner_before_says_nothing_of_a_later_state(zombie_is_first: bool) -> None:
+    """When a flush is torn before the owner's first marker, its outputs are missing, whatever a zombie's tells."""
+    changelog: list[Stored] = []
+    zombie, _ = recover(changelog)
+    count(zombie, b"a")
+    flush(zombie, changelog)
+    flush(zombie, changelog)
+    owner, _ = recover(changelog)
+    count(owner, b"a")
+    torn: list[Stored] = []
+    flush(owner, torn)
+    late: list[Stored] = []
+    for _ in range(5):
+        count(zombie, b"b")
+        flush(zombie, late)
+    state, marker = torn
+    assert marker.key == MARKER_KEY
+    changelog += [*late, state] if zombie_is_first else [state, *late]
+
+    recovered, unpublished = recover(changelog)
+    assert totals(recovered)[b"a"] == 2
+    assert b"a" in unpublished
+
+
 def test_views_that_somebody_else_may_have_published_are_made_again() -> None:
     """Keys whose last view is doubtful are outputs to repeat, though every output was acknowledged."""
     changelog: list[Stored] = []
