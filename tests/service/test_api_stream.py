@@ -58,7 +58,7 @@ class Events:
 
     def news(self) -> tuple[str, Any]:
         """Wait for the next event that is not about the age of the data."""
-        for _ in range(3):
+        for _ in range(30):
             if (found := self.next())[0] != "state":
                 return found
         raise AssertionError("nothing was heard for long")
