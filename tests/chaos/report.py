@@ -105,6 +105,8 @@ class Report(BaseModel):
 
     machines: list[Machine]
     runs: list[RunRecord] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    """What a person adds in the file, such as runs that failed and were done again."""
 
     @property
     def passed(self) -> bool:
@@ -146,6 +148,7 @@ def merged(reports: Iterable[Report]) -> Report:
     for report in reports:
         whole.machines += [machine for machine in report.machines if machine not in whole.machines]
         whole.runs += report.runs
+        whole.notes += report.notes
     return whole
 
 
@@ -202,6 +205,7 @@ def as_markdown(report: Report) -> str:
     parts = [
         INTRO,
         *_told_place(report, seeds),
+        *(f"- {note}" for note in report.notes),
         "\n## The table of faults\n",
         _table(HEADS, (_fault_row(runs) for runs in _grouped(report.runs, by_point=True))),
         EXPLAINED,
