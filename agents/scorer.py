@@ -31,8 +31,6 @@ from service.topic_catalogue import TopicNames
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL_SECONDS = 10.0
-# A quiet worker says so after so many reports with nothing in them.
-QUIET_REPORTS = 6
 OUTCOME_NAMES = ((effects.SKIPPED, "already_applied"), (effects.DUPLICATE, "duplicate"), (effects.LATE, "late"))
 TICK_INTERVAL_SECONDS = 0.1
 # Accounts of a partition whose alerts may wait to get out; the bound on what a crash repeats, and on the alerts' delay.
@@ -173,26 +171,15 @@ class Scorer:
         return totals
 
     async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
-        """Log what was done since the last report, for ever; unknown fields are counted by event.
-
-        When nothing was, say once a minute that the worker waits.
-        """
+        """Log what was done since the last report, when anything was, for ever; unknown fields are counted by event."""
         reported: dict[str, int] = {}
-        quiet = 0
         while True:
             await asyncio.sleep(REPORT_INTERVAL_SECONDS)
             ignored = {f"unknown_fields_of_{event}": count for event, count in unknown_fields.items()}
             done = {**self.outcomes(), **ignored}
             news = {name: count - reported.get(name, 0) for name, count in done.items()}
             if any(news.values()):
-                told = ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count)
-                log.info("in %.0f s: %s", REPORT_INTERVAL_SECONDS, told)
-                quiet = 0
-            else:
-                quiet += 1
-                if quiet % QUIET_REPORTS == 0:
-                    owned = "1 partition" if len(self.tasks) == 1 else f"{len(self.tasks)} partitions"
-                    log.info("waiting: nothing read for %.0f s, %s", quiet * REPORT_INTERVAL_SECONDS, owned)
+                log.info("%s", ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count))
             reported = done
 
     async def publish_urgent(self, committer: Committer) -> None:

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import ConsumerStoppedError
 from faust.transport.drivers import aiokafka as driver
 
 from agents.runtime import decompression
@@ -67,37 +67,6 @@ class Taken(list[Record]):
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, which takes what is fetched in whole batches; aborted records are left out."""
-
-    app: Any  # a RuntimeApp; its module imports this one through others
-
-    async def wait_until_stopped(self) -> None:
-        """Wait for the stop itself: after a crash elsewhere the last offsets are committed through this thread."""
-        await self._stopped.wait()
-
-    async def on_thread_stop(self) -> None:
-        """Close the client; brokers that do not answer cannot be told that it leaves, and find out by themselves."""
-        try:
-            await super().on_thread_stop()
-        except KafkaError as error:
-            self.log.warning("the brokers were not told that the worker leaves: %r", error)
-
-    def _stopped_set(self) -> None:
-        """Wake the thread, unless it could not start and has ended by itself."""
-        if self.thread_loop.is_closed():
-            self._stopped.set()
-        else:
-            super()._stopped_set()
-
-    def _start_thread(self) -> None:
-        """Run until stopped; an error that the app has taken over is told by it."""
-        try:
-            super()._start_thread()
-        except Exception as error:
-            if not any(error is known for known in self.app.failures):
-                raise
-
-    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
-        """Print nothing: the error is the app's as well, and told once."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         decompression.bound()
