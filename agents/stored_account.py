@@ -115,7 +115,7 @@ def describe_state(found: StoredAccount, names: TopicNames, model: Model) -> dic
         "scored_by_this_model": mark == model.fingerprint,
         "rules": list(view.rules),
         "next_due": _time(state.next_due_ms),
-        "applied_offsets": _applied(state, [*names.inputs, names.rekeyed]),
+        "applied_offsets": _applied(state, names.sources),
         "unsent_alerts": [
             {"id": alert.id, "seq": alert.seq, "kind": alert.kind, "as_of": _time(alert.time_ms)}
             for alert in state.unsent
