@@ -90,7 +90,7 @@ def swings(draw: st.DrawFn, *, is_acted_on: bool = False) -> Case:
     time = gaps.map(lambda gap_ms: Step("time", gap_ms, "keep"))
     happenings = [event, event, event, time]
     if is_acted_on:
-        until = st.tuples(gaps, st.sampled_from([0, 1, HOUR, 2 * DAY, 9 * DAY])).map(
+        until = st.tuples(gaps, st.sampled_from([0, 0, HOUR, 9 * DAY, 50 * DAY])).map(
             lambda drawn: Step(
                 "event", drawn[0], "keep", (Drawn("snooze_alerts", {"actor": "a"}, {"until": drawn[1]}),)
             )

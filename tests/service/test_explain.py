@@ -95,11 +95,11 @@ def test_points_since_an_alert_are_shared_out_as_alerts_share_them() -> None:
         {"name": "a", "output": 80.0, "weight": 0.4, **now},
         {"name": "c", "output": 33.0, "weight": 0.6, **now},
     ]
-    since = Explanation(score, [alert]).since_last_alert()
+    since = Explanation(score, [alert], []).since_last_alert()
     assert since is not None
     points = {change["name"]: round(change["points"], 6) for change in since["changes"]}
     assert points == {"c": 0.6 * (33 - 80), "b": round(-8 - 0.6 * (33 - 80), 6)}
-    other = Explanation({**score, "model_version": "2"}, [alert]).since_last_alert()
+    other = Explanation({**score, "model_version": "2"}, [alert], []).since_last_alert()
     assert other is not None
     assert (other["points"], other["changes"]) == (None, None)
 
@@ -168,7 +168,7 @@ def test_messages_are_explained_as_they_are(tmp_path: Path, log: Path) -> None:
     replay_files([InputFile(str(log))], Decoder(lambda: NOW_MS), MODEL, ReplayOptions(out=tmp_path / "out"))
     score = (tmp_path / "out" / "scores.ndjson").read_bytes().splitlines()[0]
     alerts = (tmp_path / "out" / "alerts.ndjson").read_bytes().splitlines()
-    found = explain_from_messages(score, alerts)
+    found = explain_from_messages(score, alerts, [])
     assert found.score == message_data(score)
     assert found.score["account"] == read_score(score).data.account
     assert [alert["id"] for alert in found.alerts] == [read_alert(alert).data.id for alert in alerts]
