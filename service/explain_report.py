@@ -7,7 +7,7 @@ files here, which adds the signals to the score, or read from the topics by `ser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ class Explanation:
 
     score: dict[str, Any]
     alerts: list[dict[str, Any]]
-    actions: list[dict[str, Any]]
+    actions: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything ready for JSON."""

@@ -45,11 +45,22 @@ Examples:
 """
 
 
+EXAMPLES = {
+    "acknowledge": "acme --alert 3 --actor dana --wait",
+    "snooze": "acme --until 2026-04-01 --actor dana",
+    "resolve": 'acme --alert 3 --actor dana --note "fixed"',
+    "override": 'acme --band endangered --reason "champion left" --until 2026-04-20 --actor dana',
+    "sentiment": "acme --value=-0.5 --actor dana",
+    "note": 'acme --note "new head of IT" --actor dana',
+}
+
+
 def register(cli: typer.Typer) -> None:
     """Add `vitals act`."""
     group = typer.Typer(no_args_is_help=True, help=HELP)
     for command in (acknowledge, snooze, resolve, override, sentiment, note):
-        group.command()(command)
+        name = command.__name__
+        group.command(epilog=f"Example: vitals act {name} {EXAMPLES[name]}")(command)
     cli.add_typer(group, name="act")
 
 
