@@ -161,7 +161,9 @@ def _band_truths(state: AccountState, plan: Plan) -> int:
 
 
 def holding_rules(state: AccountState, plan: Plan) -> tuple[str, ...]:
-    """Name the rules that hold, in the model's order."""
+    """Name the rules that hold, in the model's order; none before the first thing that counts."""
+    if state.first_seen_day == NEVER:
+        return ()
     truths = state.truths if state.plan is plan else _read_truths(state, plan)
     return plan.judge(truths | _score_truths(state, plan) | _band_truths(state, plan)).holding
 

@@ -31,7 +31,7 @@ def deployment(settings: Settings, vitals: Vitals, tmp_path: Path) -> Deployment
 def open_ticket(deployment: Deployment, account: str, ticket: str) -> None:
     """Let trouble begin for an account."""
     now_ms = time.time_ns() // 1_000_000
-    data = {"ticket": ticket, "severity": "urgent"}
+    data = {"ticket": ticket, "severity": "normal"}
     value = encode_input("ticket_opened", data, event_id=ticket, source="test", account=account, time_ms=now_ms)
     produce(deployment.bootstrap, deployment.names.input("ticket"), [(account.encode(), value, (), None)])
 
@@ -94,7 +94,7 @@ def test_what_a_person_does_is_applied_once_and_answered(deployment: Deployment)
     ]
     assert {each["actor"] for each in taken.values()} == {"dana"}
     # The override put the band into endangered, but the account is snoozed.
-    assert [alert["account"] for alert in deployment.alerts()] == ["acme", "other"]
+    assert sorted(alert["account"] for alert in deployment.alerts()) == ["acme", "other"]
     score = deployment.scores()["acme"]
     assert (score["band"], score["computed_band"], score["override_reason"]) == (
         "endangered",
