@@ -22,8 +22,9 @@ def score_view(state: AccountState, model: Model) -> ScoreView:
     """Show the account's score at its clock with every factor that has data, most points lost first."""
     plan = model.plan_for(state.attributes)
     facts = state.attributes or Attributes()
-    override = override_in_force(state)
-    snoozed_until_ms = snooze_end_ms(state)
+    # Nothing is due while an account is churned, so a view could not follow the end of either.
+    override = None if state.is_churned else override_in_force(state)
+    snoozed_until_ms = NEVER if state.is_churned else snooze_end_ms(state)
     return ScoreView(
         account=state.account,
         time_ms=state.clock_ms,

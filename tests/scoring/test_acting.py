@@ -219,6 +219,23 @@ def test_a_churned_account_is_left_alone() -> None:
     assert desk.state.next_due_ms is None
 
 
+def test_what_was_set_by_hand_is_not_shown_of_a_churned_account() -> None:
+    """Its view stays as it is whatever ends meanwhile; back again, both are shown while they last."""
+    desk = Desk()
+    desk.open_ticket()
+    desk.act("override", band="healthy", reason="x", until_ms=T0 + 3 * DAY)
+    desk.act("snooze", until_ms=T0 + 9 * DAY)
+    desk.now_ms += HOUR
+    assert engine.step(desk.state, desk.clock.update(desk.now_ms, stage="churned"), T0, MODEL) & effects.SCORED
+    view = score_view(desk.state, MODEL)
+    assert (view.band, view.override_reason, view.snoozed_until_ms) == ("healthy", None, None)
+    desk.now_ms += 5 * DAY
+    desk.act("note", note="x")
+    assert (score_view(desk.state, MODEL).band, score_view(desk.state, MODEL).score_seq) == ("healthy", view.score_seq)
+    engine.step(desk.state, desk.clock.update(desk.now_ms, stage="active"), T0, MODEL)
+    assert score_view(desk.state, MODEL).snoozed_until_ms == T0 + 9 * DAY
+
+
 def test_an_action_counts_once_beyond_the_hour_of_other_events() -> None:
     """The same id again is a duplicate, days later too, until enough others came since."""
     desk = Desk()
