@@ -68,7 +68,9 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  -o requirements/run.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  -o requirements/dev.txt --group dev pyproject.toml
+	  -o requirements/api.txt --extra api pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  -o requirements/dev.txt --extra api --group dev pyproject.toml
 	for peer in benchmarks/peers/requirements/*.in; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    -o $${peer%.in}.txt $$peer; done

@@ -8,10 +8,11 @@ the environment (the embedded broker looks up the user's cache folder there).
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -35,6 +36,15 @@ def _checked_brokers(text: str) -> str:
 
 
 Brokers = Annotated[str, AfterValidator(_checked_brokers)]
+
+
+def _checked_redis(url: SecretStr) -> SecretStr:
+    if not re.match(r"(rediss?|unix)://.", url.get_secret_value()):
+        raise ValueError("expected redis://host:port/0, rediss://... or unix:///path")
+    return url
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_checked_redis)]  # may hold a password
 
 
 class Settings(BaseSettings):
@@ -82,6 +92,25 @@ class Settings(BaseSettings):
         default=100,
         description="dead letters in a row of a partition at which the worker stops. 0: no limit",
     )
+    redis: RedisUrl | None = Field(
+        default=None,
+        description="redis://, rediss:// or unix:// address of the Redis (6.2 or newer) or Valkey that holds the copy "
+        "of scores; unset: the embedded one",
+    )
+    redis_prefix: str = Field(
+        default="vitals:", pattern=r"^[A-Za-z0-9._-]{1,80}:$", description="put before every key in Redis"
+    )
+    departed_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        default=30, description="how long the copy keeps an account that has churned, outside lists and counts"
+    )
+    api_keys: Path | None = Field(
+        default=None,
+        description="file of hashed API keys, read again when it changes; unset: no keys, and the API listens on "
+        "loopback only",
+    )
+    api_requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000, description="requests that one API key, or one address without a key, may make in a second"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
@@ -125,4 +154,5 @@ def _explained(fault: ErrorDetails) -> str:
         known = ", ".join(Settings.model_fields)
         return f"{os.environ.get('VITALS_CONFIG')} sets {name!r}, which is no setting; the settings are: {known}"
     reason = fault["msg"].removeprefix("Value error, ")
-    return f"{name} (VITALS_{name.upper()}): {reason} (got {fault.get('input')!r})"
+    given = "a value that is not shown" if name == "redis" else repr(fault.get("input"))
+    return f"{name} (VITALS_{name.upper()}): {reason} (got {given})"

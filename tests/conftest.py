@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.adapters.embedded_kafka import EmbeddedKafka
+from service.adapters.embedded_redis import EmbeddedRedis
 from service.settings import Settings, load_settings
 
 Vitals = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -26,6 +27,17 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
         yield kafka
     finally:
         kafka.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run one embedded Redis until the last test is done; tests keep apart by key prefixes."""
+    redis = EmbeddedRedis(tmp_path_factory.mktemp("r"))
+    redis.start()
+    try:
+        yield redis.url
+    finally:
+        redis.stop()
 
 
 @pytest.fixture

@@ -21,7 +21,11 @@ from service.errors import VitalsError
 COMMAND_MODULES = (
     "kafka",
     "topics",
+    "redis",
     "worker",
+    "projector",
+    "api",
+    "keys",
     "publish",
     "replay",
     "simulate",

@@ -1,0 +1,29 @@
+-- Applies a batch of one partition of alerts; a repeat of an alert takes the place of the one before.
+-- ARGV after the four of `refusal`: then for each alert its head (JSON) and its data.
+local refused = refusal()
+if refused then return refused end
+
+local live = is_live(now_ms())
+local feed = prefix .. 'feed'
+local applied = 0
+for index = 5, #ARGV, 2 do
+  local text, data = ARGV[index], ARGV[index + 1]
+  local head = cjson.decode(text)
+  local seq = int(head.q)
+  local member = seq .. ':' .. head.a
+  local key = prefix .. 'alerts:' .. head.a
+  local known = redis.call('ZREMRANGEBYSCORE', key, seq, seq)
+  redis.call('ZADD', key, seq, data)
+  redis.call('ZREMRANGEBYRANK', key, 0, -ACCOUNT_ALERTS_MAX - 1)
+  local life = redis.call('TTL', prefix .. 'account:' .. head.a)
+  if life == -2 then life = ORPHAN_SECONDS end -- its account departed long ago, or its score comes in a moment
+  if life > 0 then redis.call('EXPIRE', key, life) end
+  redis.call('ZADD', feed, int(head.t), member)
+  if known == 0 then
+    applied = applied + 1
+    if live then redis.call('XADD', prefix .. 'stream', 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'alert', 'row', text) end
+  end
+end
+redis.call('ZREMRANGEBYRANK', feed, 0, -FEED_MAX - 1)
+advance()
+return applied

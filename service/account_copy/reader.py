@@ -1,0 +1,130 @@
+"""Reads the copy, and says of every answer how old it can be.
+
+The copy is as old as the partition that was read to its end longest ago; it is stale when that is too long ago, or when
+a partition was never read to its end, because then accounts may be missing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from service.account_copy.layout import BANDS, CURRENT_SECONDS, DAY_MS, Keys
+from service.account_copy.rows import unpack
+from service.adapters.redis_client import RedisClient
+
+STATE_SECONDS: Final = 0.25  # for so long the state of the copy is taken as read
+
+
+class NoCopy(Exception):  # noqa: N818 - it tells what is found, and is always caught
+    """Redis answers, but holds no copy: no projector has begun one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyState:
+    """What is known of the copy as a whole; `as_of_ms` is None while a partition was never read to its end."""
+
+    keys: Keys
+    as_of_ms: int | None
+    stale: bool
+    model_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryDay:
+    """The last score of a day, counted from the epoch."""
+
+    day: int
+    score: float | None
+    band: str
+    model_changed: bool
+
+
+class CopyReader:
+    """Reads one deployment's copy, whichever epoch it is in."""
+
+    def __init__(self, client: RedisClient, base: str) -> None:
+        self.client = client
+        self._base = base
+        self._state: CopyState | None = None
+        self._read_at = 0.0
+
+    async def state(self) -> CopyState:
+        """Look at the copy, at most four times a second; raises NoCopy."""
+        if self._state is None or time.monotonic() - self._read_at > STATE_SECONDS:
+            self._state = await self._read_state()
+            self._read_at = time.monotonic()
+        return self._state
+
+    async def _read_state(self) -> CopyState:
+        copy = await self.client.hgetall(self._base + "copy")
+        if b"epoch" not in copy:
+            raise NoCopy
+        keys = Keys(self._base, copy[b"epoch"].decode())
+        current = [int(value) for value in await self.client.hvals(keys.of("current"))]
+        seconds, micros = await self.client.time()
+        whole = len(current) >= int(copy[b"partitions"])
+        as_of_ms = min(current) if whole else None
+        too_old = as_of_ms is None or as_of_ms < seconds * 1000 + micros // 1000 - CURRENT_SECONDS * 1000
+        model_version = copy.get(b"model_version", b"").decode() or None
+        return CopyState(keys, as_of_ms, too_old, model_version)
+
+    async def scores(self, accounts: Sequence[str]) -> list[dict[str, Any] | None]:
+        """Read the scores of accounts, as published; None for one that the copy does not have."""
+        keys = (await self.state()).keys
+        if len(accounts) == 1:
+            found = [await self.client.hget(keys.account(accounts[0]), "data")]
+        else:
+            async with self.client.pipeline(transaction=False) as pipe:
+                for account in accounts:
+                    pipe.hget(keys.account(account), "data")
+                found = await pipe.execute()
+        return [None if data is None else orjson.loads(unpack(data)) for data in found]
+
+    async def score_and_alerts(
+        self, account: str, alerts_max: int
+    ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Read an account's score and its last alerts, newest first."""
+        keys = (await self.state()).keys
+        async with self.client.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.account(account), "data")
+            pipe.zrevrange(keys.alerts(account), 0, alerts_max - 1)
+            data, alerts = await pipe.execute()
+        return None if data is None else orjson.loads(unpack(data)), [orjson.loads(unpack(alert)) for alert in alerts]
+
+    async def history(self, account: str) -> list[HistoryDay] | None:
+        """Read an account's days, oldest first; None for one that the copy does not have."""
+        found = await self.client.hgetall((await self.state()).keys.history(account))
+        days = []
+        for day, value in sorted((int(day), value.decode()) for day, value in found.items()):
+            points, band, changed = value.split(":")
+            days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], changed == "1"))
+        return days or None
+
+    async def portfolio(self) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
+        """Read the counts now and at the end of each kept day: `band|tier|currency|what` to its sum."""
+        keys = (await self.state()).keys
+        async with self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.of("portfolio"))
+            pipe.hgetall(keys.of("days"))
+            now, days = await pipe.execute()
+        return _sums(now), {int(day): _sums(_pairs(orjson.loads(counts))) for day, counts in sorted(days.items())}
+
+
+def day_text(day: int) -> str:
+    """Write a day counted from the epoch as a date."""
+    return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_MS // 1000))
+
+
+def _pairs(flat: Sequence[str]) -> Mapping[bytes, bytes]:
+    # A script without a field gives an empty list or an empty object: it cannot tell them apart.
+    texts = [text.encode() for text in flat]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _sums(counts: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> dict[str, int]:
+    return {field.decode(): int(value) for field, value in dict(counts).items() if value != b"0"}

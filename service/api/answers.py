@@ -1,0 +1,202 @@
+"""What every answer says besides its matter: how old it is, whether that is too old, which model, how much is covered.
+
+`as_of` is the moment up to which the copy is known to hold everything; it moves on while nothing changes, so the ETag
+is of the matter alone (a weak one): 304 means that the matter is the same, and the headers tell the new moment.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from math import fsum
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from schemas.outputs import AlertData, Band, RuleAlertData, ScoreData
+from schemas.times import time_text
+from service.account_copy.reader import CopyState
+from service.api.problems import MEDIA_TYPE
+
+AS_OF_HEADER: Final = "Vitals-As-Of"
+
+
+class Answer(BaseModel):
+    """The part that all answers share."""
+
+    as_of: Annotated[str | None, Field(description="the copy holds all that was published up to here; null: not yet")]
+    stale: Annotated[bool, Field(description="the copy is behind, or is being made: accounts may be old or missing")]
+    model_version: str | None
+    coverage: Annotated[float | None, Field(description="share of the model that has data; of several, the mean")]
+
+
+class Reason(BaseModel):
+    """The factor that costs most points."""
+
+    factor: str
+    label: str
+    points_lost: float
+    sentence: str
+
+
+class AccountRow(BaseModel):
+    """An account in a list."""
+
+    account: str
+    name: str | None
+    score: float | None
+    band: Band
+    coverage: float
+    seq: int
+    as_of: str
+    tier: str | None
+    stage: str | None
+    owner: str | None
+    mrr_minor: int | None
+    currency: str | None
+    trend_7: float | None
+    trend_30: float | None
+    model_version: str
+    override_until: str | None
+    reason: Reason | None
+
+
+class AccountList(Answer):
+    """A page of accounts."""
+
+    accounts: list[AccountRow]
+    next_page_token: Annotated[str, Field(description="empty at the end; a page may be short before it")]
+
+
+class AccountBatch(Answer):
+    """The accounts asked for that exist, and the ids of those that do not."""
+
+    accounts: list[ScoreData]
+    missing: list[str]
+
+
+class AccountView(Answer):
+    """One account: its score as published, its last alerts, and what changed since the last of them."""
+
+    score: ScoreData
+    alerts: list[AlertData | RuleAlertData]
+    since_last_alert: dict[str, Any] | None
+
+
+class Day(BaseModel):
+    """The last score of a day."""
+
+    day: str
+    score: float | None
+    band: Band
+    model_changed: bool
+
+
+class AccountHistory(Answer):
+    """The days that the copy knows, oldest first; days without a score of their own are left out."""
+
+    account: str
+    days: list[Day]
+
+
+class AlertList(Answer):
+    """A page of alerts, newest first."""
+
+    alerts: list[AlertData | RuleAlertData]
+    next_page_token: str
+
+
+class Sum(BaseModel):
+    """Accounts, and their monthly revenue by currency in minor units."""
+
+    accounts: int
+    mrr_minor: dict[str, int]
+
+
+class Portfolio(BaseModel):
+    """All accounts that have not churned."""
+
+    accounts: int
+    by_band: dict[str, Sum]
+    by_tier: dict[str, dict[str, Sum]]
+    mrr_at_risk_minor: dict[str, int]
+
+
+class PortfolioDay(Portfolio):
+    """The portfolio as it stood when a day ended."""
+
+    day: str
+
+
+class PortfolioAnswer(Answer):
+    """The portfolio now, and its days, oldest first."""
+
+    portfolio: Portfolio
+    days: list[PortfolioDay]
+
+
+class ModelAnswer(Answer):
+    """The model of the API's own settings; `in_force` tells whether it made the latest scores."""
+
+    model: dict[str, Any]
+    in_force: bool
+
+
+# Routes write no document of this kind themselves, so its schema is added by `add_problem_schema`.
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "description": text,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+    for status, text in (
+        (401, "no key, or a wrong one"),
+        (403, "the key's role is too small"),
+        (422, "a part of the request is not allowed"),
+        (429, "too many requests: see Retry-After"),
+        (503, "the copy does not answer or is not there yet: see Retry-After"),
+    )
+}
+
+
+def answer(
+    request: Request, state: CopyState, matter: dict[str, Any], *, model_version: str | None, coverage: float | None
+) -> Response:
+    """Write an answer; 304 when the caller has the same matter."""
+    as_of = None if state.as_of_ms is None else time_text(state.as_of_ms)
+    rest = {"stale": state.stale, "model_version": model_version, "coverage": coverage, **matter}
+    tag = f'W/"{blake2b(orjson.dumps(rest), digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag}
+    if as_of is not None:
+        headers[AS_OF_HEADER] = as_of
+    if _has(request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(orjson.dumps({"as_of": as_of, **rest}), headers=headers, media_type="application/json")
+
+
+def account_row(score: dict[str, Any]) -> dict[str, Any]:
+    """Shorten a score to a row of a list."""
+    worst = max(score["factors"], key=lambda factor: factor["points_lost"], default=None)
+    row = {name: score.get(name) for name in AccountRow.model_fields}
+    row["reason"] = (
+        {
+            "factor": worst["name"],
+            "label": worst["label"],
+            "points_lost": worst["points_lost"],
+            "sentence": worst["sentence"],
+        }
+        if worst
+        else None
+    )
+    return row
+
+
+def mean_coverage(scores: list[dict[str, Any]]) -> float | None:
+    """Return the mean coverage of scores, None without any."""
+    return fsum(score["coverage"] for score in scores) / len(scores) if scores else None
+
+
+def _has(asked: str, tag: str) -> bool:
+    opaque = tag.removeprefix("W/")
+    return any(part.strip().removeprefix("W/") in {opaque, "*"} for part in asked.split(","))

@@ -1,0 +1,80 @@
+"""The API's composition root: `build_api(...)` puts gate, routes and errors together, and opens nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse
+
+from service.account_copy.reader import CopyReader
+from service.adapters.redis_client import open_redis
+from service.api import accounts, export, overview, stream
+from service.api.gate import Gate
+from service.api.hub import Hub
+from service.api.keys import KeyRing
+from service.api.problems import add_problem_schema, handle_problems
+from service.api.rate import RateLimit
+from service.scoring.model import Model
+
+TITLE = "Vitals"
+API_VERSION = "1.0.0"
+
+
+def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, requests_per_second: int) -> FastAPI:
+    """Build the API on the copy under a key prefix; without keys it answers this machine only."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
+        async with open_redis(redis_url) as client:
+            api.state.reader = CopyReader(client, base)
+            api.state.hub = Hub(api.state.reader)
+            following = asyncio.create_task(api.state.hub.run())
+            try:
+                yield
+            finally:
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+
+    # The pages of documentation would load scripts from elsewhere; /openapi.json is all there is.
+    api = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    api.state.model, api.state.keys = model, keys
+    for part in (accounts, overview, export, stream):
+        api.include_router(part.routes)
+    _add_probes(api)
+    _complete_document(api)
+    handle_problems(api)
+    api.add_middleware(Gate, keys=keys, limit=RateLimit(requests_per_second))
+    return api
+
+
+def _complete_document(api: FastAPI) -> None:
+    """Add to /openapi.json what the framework cannot know: the gate's key, and the form of errors."""
+    generate = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            document = generate()
+            add_problem_schema(document)
+            document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}]
+        return generate()
+
+    api.openapi = openapi  # type: ignore[method-assign]  # the framework's documented way
+
+
+def _add_probes(api: FastAPI) -> None:
+    @api.get("/livez", tags=["probes"])
+    async def livez() -> JSONResponse:
+        """Say that the process answers."""
+        return JSONResponse({"live": True})
+
+    @api.get("/readyz", tags=["probes"])
+    async def readyz(request: Request) -> JSONResponse:
+        """Say that the copy can be read, a stale one too; 503 otherwise."""
+        state: Any = await request.app.state.reader.state()
+        return JSONResponse({"ready": True, "stale": state.stale})

@@ -1,0 +1,131 @@
+"""Every error that the API answers is a problem document (RFC 9457) of one of the kinds named here.
+
+`type` is a name that callers may branch on; it never changes. Nothing of the inside is told: no trace, no address.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.account_copy.listing import TooBroad
+from service.account_copy.reader import NoCopy
+from service.adapters.redis_client import REDIS_FAILURES
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_SECONDS: Final = 2
+
+# The last part of each `type`, its status and its title.
+KINDS: Final = {
+    "invalid-request": (422, "The request has a part that is not allowed"),
+    "invalid-page-token": (400, "The page token is not one of this list"),
+    "search-too-broad": (422, "More accounts match than can be sorted: search for more letters"),
+    "no-key": (401, "An API key is needed"),
+    "wrong-key": (401, "The API key is unknown or has expired"),
+    "role-too-small": (403, "The API key's role does not allow this"),
+    "wrong-host": (403, "Without keys only this machine is answered"),
+    "not-found": (404, "There is nothing here"),
+    "account-not-found": (404, "No account has this id"),
+    "method-not-allowed": (405, "This method is not allowed here"),
+    "too-many-requests": (429, "Too many requests"),
+    "internal": (500, "The answer could not be made"),
+    "copy-unavailable": (503, "The copy of scores does not answer"),
+    "copy-missing": (503, "There is no copy of scores yet"),
+}
+
+log = logging.getLogger(__name__)
+
+
+class ProblemDocument(BaseModel):
+    """An error: `type` to branch on, `title` and `detail` to read, `errors` for parts of the request."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    instance: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+class Problem(Exception):  # noqa: N818 - the field's own word
+    """An answer that is a problem; raised by routes."""
+
+    def __init__(self, kind: str, detail: str | None = None) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.detail = detail
+
+
+def problem_response(
+    kind: str,
+    *,
+    detail: str | None = None,
+    errors: list[dict[str, Any]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Write a problem document."""
+    status, title = KINDS[kind]
+    body: dict[str, Any] = {"type": f"urn:vitals:problem:{kind}", "title": title, "status": status}
+    if detail is not None:
+        body["detail"] = detail
+    if errors is not None:
+        body["errors"] = errors
+    return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def add_problem_schema(document: dict[str, Any]) -> None:
+    """Describe problem documents in an OpenAPI document, in place of the framework's own errors."""
+    schemas = document["components"]["schemas"]
+    schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
+def handle_problems(api: FastAPI) -> None:
+    """Turn every error of the routes into a problem document."""
+
+    @api.exception_handler(Problem)
+    async def _(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - what the handler is registered for
+        return problem_response(error.kind, detail=error.detail)
+
+    @api.exception_handler(RequestValidationError)
+    async def _(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        # Without the input: it may hold what cannot be written as JSON.
+        errors = [
+            {"place": ".".join(map(str, fault["loc"])), "reason": str(fault["msg"])} for fault in error.errors()[:20]
+        ]
+        return problem_response("invalid-request", errors=errors)
+
+    @api.exception_handler(HTTPException)
+    async def _(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "invalid-request")
+        return problem_response(kind, headers=dict(error.headers or {}))
+
+    @api.exception_handler(TooBroad)
+    async def _(_request: Request, _error: Exception) -> Response:
+        return problem_response("search-too-broad")
+
+    @api.exception_handler(NoCopy)
+    async def _(_request: Request, _error: Exception) -> Response:
+        return problem_response("copy-missing", headers={"Retry-After": str(RETRY_SECONDS)})
+
+    @api.exception_handler(Exception)
+    async def _(_request: Request, _error: Exception) -> Response:
+        return problem_response("internal")  # the server logs the error itself
+
+    async def unavailable(_request: Request, error: Exception) -> Response:
+        log.warning("Redis fails: %s", error)
+        return problem_response("copy-unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
+
+    for failure in REDIS_FAILURES:
+        api.add_exception_handler(failure, unavailable)

@@ -1,0 +1,215 @@
+"""Follows scores and alerts and keeps the copy in Redis; scoring neither waits for it nor knows of it.
+
+The group only shares the partitions out among projectors. How far a partition is applied stands in Redis, beside the
+data: after every change of partitions, every failure of Redis and every sign that the copy is another, the projector
+asks it where to go on. Whatever it read meanwhile is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from service.account_copy.rows import Item, alert_item, score_item
+from service.account_copy.writer import AT_END, CopyLost, CopyWriter
+from service.adapters.clients import errors_named
+from service.adapters.redis_client import REDIS_FAILURES
+from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_reader import ConsumedRecord
+from service.errors import DependencyError
+from service.topic_catalogue import TopicNames
+
+POLL_MS: Final = 200
+POLL_RECORDS: Final = 4_000
+BEAT_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 1.0
+FETCH_MAX_BYTES: Final = 8 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class Projector:
+    """Brings what the topics hold into the copy, until it is stopped."""
+
+    def __init__(
+        self, consumer: Any, writer: CopyWriter, names: TopicNames, places: int, departed_seconds: int
+    ) -> None:
+        """`places`: how many partitions scores and alerts have together."""
+        self._consumer = consumer
+        self._writer = writer
+        self._names = names
+        self._places = places
+        self._departed_seconds = departed_seconds
+        self._next: dict[TopicPartition, int] = {}
+        self._applied_ms: dict[TopicPartition, int] = {}
+        self._share_changed = False
+        self._beaten = 0.0
+        self._live = False
+        self._model_version = ""
+        self._unreadable = 0
+        self._sweeping: asyncio.Task[int] | None = None
+
+    def share_changed(self, gained: Sequence[TopicPartition]) -> None:
+        """Take note of other partitions; those gained rest until it is known where they go on."""
+        self._share_changed = True
+        self._consumer.pause(*gained)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until stopped; failures of Redis are waited out."""
+        while not stop.is_set():
+            try:
+                await self._synchronise()
+                while not stop.is_set() and not self._share_changed:
+                    await self._step()
+            except CopyLost as lost:
+                log.warning("the copy in Redis is another (%s): looking where to go on", lost)
+            except REDIS_FAILURES as error:
+                log.warning("Redis fails (%s): trying again; scoring goes on", error)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait a moment while staying in the group; what a paused consumer gives is nothing."""
+        self._consumer.pause(*self._consumer.assignment())
+        await asyncio.sleep(RETRY_SECONDS)
+        await self._consumer.getmany(timeout_ms=0)
+        self._live = False
+
+    async def _synchronise(self) -> None:
+        """Ask the copy how far each partition is applied, and go on from there."""
+        self._share_changed = False
+        share = sorted(self._consumer.assignment())
+        new = await self._writer.begin(self._places)
+        starts = await self._consumer.beginning_offsets(share) if share else {}
+        ends = await self._consumer.end_offsets(share) if share else {}
+        applied = await self._writer.offsets({_place(part): starts[part] for part in share}) if share else {}
+        if any(applied[_place(part)] > ends[part] for part in share):
+            log.warning("a topic was made anew: the copy begins anew")
+            new = await self._writer.begin(self._places, instead_of=self._writer.keys.epoch)
+            applied = await self._writer.offsets({_place(part): starts[part] for part in share})
+        if self._share_changed:
+            return
+        self._next = {part: applied[_place(part)] for part in share}
+        for part, offset in self._next.items():
+            self._consumer.seek(part, max(offset, starts[part]))
+        self._applied_ms = {}
+        self._consumer.resume(*share)
+        self._beaten, self._live = 0.0, False
+        behind = sum(ends[part] - max(offset, starts[part]) for part, offset in self._next.items())
+        log.info("copy %s: %d partitions, %d records to apply", self._writer.keys.epoch, len(share), behind)
+        if new:
+            self._sweep()
+
+    async def _step(self) -> None:
+        fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+        for part, records in fetched.items():
+            if self._share_changed:
+                return
+            await self._apply(part, records)
+        if time.monotonic() - self._beaten >= BEAT_SECONDS:
+            await self._beat()
+
+    async def _apply(self, part: TopicPartition, records: Sequence[ConsumedRecord]) -> None:
+        start, end = self._next[part], records[-1].offset + 1
+        is_scores = part.topic == self._names.scores
+        items = [item for record in records if (item := self._item(record, is_scores=is_scores)) is not None]
+        await self._writer.apply("scores" if is_scores else "alerts", _place(part), start, end, items)
+        self._next[part] = end
+        self._applied_ms[part] = records[-1].timestamp
+        if items and items[-1].model_version not in {"", self._model_version}:
+            self._model_version = items[-1].model_version
+            self._beaten = 0.0  # the copy is told at once
+
+    def _item(self, record: ConsumedRecord, *, is_scores: bool) -> Item | None:
+        try:
+            if is_scores:
+                return score_item(record.key, record.value, record.offset, self._departed_seconds)
+            return alert_item(record.key, record.value)
+        except ValueError as error:
+            self._unreadable += 1
+            place = f"{record.topic}/{record.partition}/{record.offset}"
+            log.log(
+                logging.WARNING if self._unreadable <= 10 else logging.DEBUG,
+                "%s is no message of ours and is left out (%d so far): %.200r",
+                place,
+                self._unreadable,
+                str(error),
+            )
+            return None
+
+    async def _beat(self) -> None:
+        self._beaten = time.monotonic()
+        applied_ms = {
+            _place(part): AT_END if await self._is_at_end(part) else self._applied_ms.get(part, 1)
+            for part in self._next
+        }
+        live = await self._writer.beat(applied_ms, self._model_version)
+        if live != self._live:
+            log.info("copy %s is %s", self._writer.keys.epoch, "whole and live" if live else "behind")
+        self._live = live
+
+    async def _is_at_end(self, part: TopicPartition) -> bool:
+        end = self._consumer.highwater(part)
+        return end is not None and await self._consumer.position(part) >= end
+
+    def _sweep(self) -> None:
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._writer.sweep())
+            self._sweeping.add_done_callback(_log_sweep)
+
+
+def _log_sweep(task: asyncio.Task[int]) -> None:
+    if task.cancelled():
+        return
+    if (error := task.exception()) is not None:
+        log.warning("keys of an earlier copy are left in Redis: %s", error)
+    elif task.result():
+        log.info("%d keys of earlier copies removed", task.result())
+
+
+def _place(part: TopicPartition) -> str:
+    return f"{part.topic}:{part.partition}"
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no annotations
+    def __init__(self) -> None:
+        self.projector: Projector | None = None
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        pass
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        if self.projector:
+            self.projector.share_changed(assigned)
+
+
+@asynccontextmanager
+async def open_projector(
+    bootstrap: str, writer: CopyWriter, names: TopicNames, *, departed_seconds: int
+) -> AsyncIterator[Projector]:
+    """Open a projector in the group `<app id>-projector`; raises DependencyError for topics that do not exist."""
+    counts = await describe_partitions(bootstrap, [names.scores, names.alerts])
+    if missing := [name for name, count in counts.items() if not count]:
+        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=f"{names.prefix}{names.app_id}-projector",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH_MAX_BYTES,
+    )
+    listener = _Listener()
+    projector = Projector(consumer, writer, names, sum(count or 0 for count in counts.values()), departed_seconds)
+    listener.projector = projector
+    consumer.subscribe([names.scores, names.alerts], listener=listener)
+    async with errors_named(bootstrap):
+        try:
+            await consumer.start()
+            yield projector
+        finally:
+            await consumer.stop()

@@ -1,0 +1,69 @@
+"""What the tests of the API share: the API on a real server and a real Redis, and clients with keys."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from service.adapters.redis_client import open_redis
+from service.api.app import build_api
+from service.api.keys import KeyRing
+from service.model.loader import load_model
+from tests.service.copy_kit import Copy
+
+NO_LIMIT = 100_000
+
+
+@dataclass
+class Served:
+    """A running API and the copy that it reads."""
+
+    url: str
+    redis_url: str
+    base: str
+    api: FastAPI
+
+    def client(self, token: str | None = None) -> httpx.Client:
+        """Open a client, with a key or without."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20)
+
+    def change(self, job: Callable[[Copy], Awaitable[Any]]) -> Any:
+        """Write to the copy, as a projector would."""
+
+        async def run() -> Any:
+            async with open_redis(self.redis_url) as client:
+                copy = Copy(client, self.base)
+                await copy.begin()
+                return await job(copy)
+
+        return asyncio.run(run())
+
+
+@contextmanager
+def serving(redis_url: str, base: str, *, keys: KeyRing | None = None, per_second: int = NO_LIMIT) -> Iterator[Served]:
+    """Run the API on a free port of this machine."""
+    api = build_api(redis_url, base, load_model(), keys, per_second)
+    server = uvicorn.Server(uvicorn.Config(api, port=0, log_config=None, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Served(f"http://127.0.0.1:{port}", redis_url, base, api)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()

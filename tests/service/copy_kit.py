@@ -1,0 +1,138 @@
+"""What the tests of the copy share: messages of any account, and a writer on a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from schemas.times import time_text
+from service.account_copy.rows import alert_item, score_item
+from service.account_copy.writer import AT_END, CopyWriter
+from service.adapters.redis_client import RedisClient, open_redis
+
+GOLDEN = Path(__file__).resolve().parents[2] / "schemas" / "golden"
+DAY_MS = 86_400_000
+NOON_MS = 1_774_008_000_000  # 2026-03-20T12:00Z
+DEPARTED_SECONDS = 1_000
+PLACE = "health-scores:0"
+ALERTS_PLACE = "health-alerts:0"
+
+Result = TypeVar("Result")
+
+
+def _example(name: str) -> dict[str, Any]:
+    example: dict[str, Any] = orjson.loads((GOLDEN / f"{name}.v1.examples.json").read_bytes())[0]
+    return example
+
+
+SCORE, ALERT = _example("score"), _example("alert")
+
+
+def score(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> tuple[bytes, bytes]:
+    """Make a score's key and value: the golden example with these fields."""
+    data = {**SCORE["data"], "account": account, "seq": seq, "as_of": time_text(time_ms), **changes}
+    return account.encode(), orjson.dumps({**SCORE, "subject": account, "data": data})
+
+
+def alert(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> tuple[bytes, bytes]:
+    """Make an alert's key and value in the same way."""
+    data = {
+        **ALERT["data"],
+        "account": account,
+        "seq": seq,
+        "id": f"{account[:200]}:{seq}",
+        "as_of": time_text(time_ms),
+    }
+    return account.encode(), orjson.dumps({**ALERT, "subject": account, "data": {**data, **changes}})
+
+
+class Copy:
+    """A copy under test, with a prefix of its own: what is applied follows what was applied before."""
+
+    def __init__(self, client: RedisClient, base: str | None = None) -> None:
+        self.client = client
+        self.base = base or f"t{uuid.uuid4().hex[:10]}:"
+        self.writer = CopyWriter(client, self.base)
+        self.places = [PLACE, ALERTS_PLACE]
+        self.next = dict.fromkeys(self.places, 0)
+
+    async def begin(self) -> None:
+        """Find or begin the copy, and read on where it says."""
+        await self.writer.begin(len(self.places))
+        self.next = await self.writer.offsets(dict.fromkeys(self.places, 0))
+
+    async def live(self) -> None:
+        """Say that everything was read."""
+        assert await self.writer.beat(dict.fromkeys(self.places, AT_END), "")
+
+    async def scores(self, *messages: tuple[bytes, bytes | None]) -> int:
+        """Apply scores, one offset after the other."""
+        start = self.next[PLACE]
+        items = [score_item(*message, start + number, DEPARTED_SECONDS) for number, message in enumerate(messages)]
+        applied = await self.writer.apply("scores", PLACE, start, start + len(items), items)
+        self.next[PLACE] += len(items)
+        return applied
+
+    async def alerts(self, *messages: tuple[bytes, bytes]) -> int:
+        """Apply alerts, one offset after the other."""
+        start = self.next[ALERTS_PLACE]
+        items = [alert_item(*message) for message in messages]
+        applied = await self.writer.apply("alerts", ALERTS_PLACE, start, start + len(items), items)
+        self.next[ALERTS_PLACE] += len(items)
+        return applied
+
+    def key(self, name: str) -> str:
+        """Name a key of the copy."""
+        return self.writer.keys.of(name)
+
+    async def dump(self) -> dict[str, Any]:
+        """Read all that follows from the scores, as it stands: indexes, counts and views."""
+        found: dict[str, Any] = {}
+        ours = self.key("")
+        left_out = {"offsets", "current", "stream", "days"}
+        async for key in self.client.scan_iter(match=ours + "*", count=1000):
+            name = key.decode().removeprefix(ours)
+            if name in left_out or name.startswith(("history:", "alerts:")):
+                continue
+            kind = (await self.client.type(key)).decode()
+            if kind == "zset":
+                found[name] = dict(await self.client.zrange(key, 0, -1, withscores=True))
+            elif kind == "set":
+                found[name] = set(await self.client.smembers(key))
+            else:
+                values = await self.client.hgetall(key)
+                row = orjson.loads(values.get(b"row", b"{}"))
+                values = {field: value for field, value in values.items() if field not in {b"row", b"off"}}
+                values = {field: value for field, value in values.items() if name != "portfolio" or value != b"0"}
+                found[name] = (values, {name: value for name, value in row.items() if name != "o"})
+        return found
+
+
+@asynccontextmanager
+async def copy_on(url: str) -> AsyncIterator[Copy]:
+    """Begin a copy of this test's own."""
+    async with open_redis(url) as client:
+        copy = Copy(client)
+        await copy.begin()
+        yield copy
+
+
+def with_copy(url: str, job: Callable[[Copy], Awaitable[Result]]) -> Result:
+    """Run a job on a copy of its own."""
+
+    async def run() -> Result:
+        async with copy_on(url) as copy:
+            return await job(copy)
+
+    return asyncio.run(run())
+
+
+def many(accounts: Iterable[str], **changes: Any) -> list[tuple[bytes, bytes]]:
+    """Make a first score of each account."""
+    return [score(account, 1, **changes) for account in accounts]
