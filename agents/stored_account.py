@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from agents.runtime.table import HEADER, MARKER_KEYS, Partition, StateHooks
+from agents.runtime.table import EPOCH_SHIFT, HEADER, MARKER_KEYS, READ_FORMATS, REVISION, Partition, StateHooks
 from schemas.times import time_text
 from service.account_topics import account_key, partition_of
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import open_reader
-from service.errors import DependencyError
+from service.errors import DependencyError, StateError
 from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.records import NEVER
@@ -22,6 +22,8 @@ from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState
 from service.scoring.state_codec import decode
 from service.topic_catalogue import TopicNames
+
+_REVISION_MASK: Final = (1 << EPOCH_SHIFT) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,19 @@ class StoredAccount:
     def state(self) -> AccountState:
         """Decode it; raises StateError for a version that this one does not know."""
         return decode(self.account, self.stored[HEADER.size :])
+
+
+def read_stored_state(key: bytes, value: bytes) -> tuple[int, int, bytes] | None:
+    """Read epoch, revision and encoded state of a record of the changelog; None for one of the partition's own.
+
+    Raises StateError for a stored format that this version does not know.
+    """
+    if key in MARKER_KEYS:
+        return None
+    if len(value) < HEADER.size or value[0] not in READ_FORMATS:
+        raise StateError("a stored state of a format that this version does not read")
+    order = int.from_bytes(value[REVISION], "big")
+    return order >> EPOCH_SHIFT, order & _REVISION_MASK, value[HEADER.size :]
 
 
 async def read_stored_account(bootstrap: str, names: TopicNames, account: str) -> StoredAccount | None:

@@ -4,7 +4,8 @@
 <prefix><epoch>:          all others; a copy that begins anew has another epoch, so nothing of an old one is in it
   offsets                 hash    topic:partition -> the next offset; lives and dies with the data it tells of
   current                 hash    topic:partition -> when it was last read to its end, epoch milliseconds
-  account:<id>            hash    seq, off (the record's offset), row (what the indexes hold), data (the score)
+  account:<id>            hash    of the score: seq, off (the record's offset), row (what the indexes hold), data;
+                                  of the state: version (epoch:revision:offset), state (as the worker stored it)
   history:<id>            hash    day -> score in hundredths:band:whether a new model made the jump
   alerts:<id>             zset    the account's last alerts by seq
   feed                    zset    "<seq>:<id>" of the last alerts of all accounts by time
@@ -23,12 +24,12 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 HISTORY_DAYS: Final = 90
 ACCOUNT_ALERTS_MAX: Final = 50
 FEED_MAX: Final = 10_000
 STREAM_MAX: Final = 20_000
-ORPHAN_SECONDS: Final = 90 * 86_400  # how long alerts stay of an account that has no score
+ORPHAN_SECONDS: Final = 90 * 86_400  # how long alerts and state stay of an account that has no score
 CURRENT_SECONDS: Final = 30  # a partition that was not read to its end for so long makes the copy stale
 BANDS: Final = ("unknown", "healthy", "at_risk", "endangered")
 DAY_MS: Final = 86_400_000

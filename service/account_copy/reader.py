@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -36,12 +36,28 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDay:
-    """The last score of a day, counted from the epoch."""
+    """The last score of a day, counted from the epoch; `band` is None when only the score is known."""
 
     day: int
     score: float | None
-    band: str
+    band: str | None
     model_changed: bool
+
+
+class StoredView(NamedTuple):
+    """An account: its score and its last alerts, newest first, as published, and its state as the worker stored it."""
+
+    score: dict[str, Any] | None
+    state: bytes | None
+    alerts: list[dict[str, Any]]
+
+
+class StoredHistory(NamedTuple):
+    """An account's score and stored state, and its days."""
+
+    score: dict[str, Any] | None
+    state: bytes | None
+    days: list[HistoryDay]
 
 
 class CopyReader:
@@ -85,25 +101,28 @@ class CopyReader:
                 found = await pipe.execute()
         return [None if data is None else orjson.loads(unpack(data)) for data in found]
 
-    async def score_and_alerts(
-        self, account: str, alerts_max: int
-    ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-        """Read an account's score and its last alerts, newest first."""
+    async def account(self, account: str, alerts_max: int) -> StoredView:
+        """Read all that the copy has of an account now."""
         keys = (await self.state()).keys
         async with self.client.pipeline(transaction=False) as pipe:
-            pipe.hget(keys.account(account), "data")
+            pipe.hmget(keys.account(account), "data", "state")
             pipe.zrevrange(keys.alerts(account), 0, alerts_max - 1)
-            data, alerts = await pipe.execute()
-        return None if data is None else orjson.loads(unpack(data)), [orjson.loads(unpack(alert)) for alert in alerts]
+            (data, state), alerts = await pipe.execute()
+        score = None if data is None else orjson.loads(unpack(data))
+        return StoredView(score, state, [orjson.loads(unpack(alert)) for alert in alerts])
 
-    async def history(self, account: str) -> list[HistoryDay] | None:
-        """Read an account's days, oldest first; None for one that the copy does not have."""
-        found = await self.client.hgetall((await self.state()).keys.history(account))
+    async def history(self, account: str) -> StoredHistory:
+        """Read the days that the copy has seen of an account, oldest first."""
+        keys = (await self.state()).keys
+        async with self.client.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.account(account), "data", "state")
+            pipe.hgetall(keys.history(account))
+            (data, state), found = await pipe.execute()
         days = []
         for day, value in sorted((int(day), value.decode()) for day, value in found.items()):
             points, band, changed = value.split(":")
             days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], changed == "1"))
-        return days or None
+        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, days)
 
     async def portfolio(self) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
         """Read the counts now and at the end of each kept day: `band|tier|currency|what` to its sum."""

@@ -1,4 +1,4 @@
-"""What of a score or an alert goes into the copy: the row that the indexes are made of, and the message's data.
+"""What of a score, an alert or a stored state goes into the copy: the row that scripts read, and the data itself.
 
 Messages are ours, but the topic may hold what others wrote: whatever is not a whole message of ours, under its own
 key, is refused with ValueError and changes nothing.
@@ -7,7 +7,8 @@ key, is refused with ValueError and changes nothing.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import cramjam
 import msgspec
@@ -91,7 +92,7 @@ def score_item(key: bytes | None, value: bytes | None, offset: int, departed_sec
     A churned account is kept for `departed_seconds`, outside the indexes and counts.
     """
     if value is None:
-        return Item(_write({"a": _erased(key), "o": offset}), b"")
+        return Item(_write({"a": _account_of(key), "o": offset}), b"")
     event = _read_event(value)
     if event.type != _SCORE_TYPE:
         raise ValueError(f"not a score: {event.type[:80]}")
@@ -121,6 +122,24 @@ def alert_item(key: bytes | None, value: bytes | None) -> Item:
         "u": alert.owner,
     }
     return Item(_write(head), pack(bytes(event.data)))
+
+
+# Reads epoch, revision and encoded state of a record of the changelog; None for one that is no account's.
+ReadState: TypeAlias = Callable[[bytes, bytes], tuple[int, int, bytes] | None]
+
+
+def state_item(key: bytes | None, value: bytes | None, offset: int, read_state: ReadState) -> Item | None:
+    """Make the item of a stored state, or of its tombstone; None for a record of the worker's own.
+
+    Raises ValueError, and what `read_state` raises for a format that it does not know.
+    """
+    if value is None:
+        return Item(_write({"a": _account_of(key), "o": offset}), b"")
+    found = read_state(key or b"", value)
+    if found is None:
+        return None
+    epoch, revision, stored = found
+    return Item(_write({"a": _account_of(key), "o": offset, "e": epoch, "r": revision}), stored)
 
 
 def _row(score: _Score, offset: int) -> dict[str, Any]:
@@ -158,10 +177,10 @@ def words_of(account: str, name: str | None) -> list[str]:
     return list(dict.fromkeys(word[:WORD_MAX] for word in [account.casefold(), *starts]))
 
 
-def _erased(key: bytes | None) -> str:
+def _account_of(key: bytes | None) -> str:
     account = (key or b"").decode()
     if not account or len(account) > ACCOUNT_MAX:
-        raise ValueError("a tombstone without an account")
+        raise ValueError("a record without an account")
     return account
 
 

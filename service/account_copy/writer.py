@@ -1,7 +1,8 @@
 """Writes the copy. Every batch names the epoch and the offsets it believes in; the scripts refuse it when they differ.
 
 So a Redis that was wiped, or that fell back to a replica which was behind, is noticed by the first write after it, and
-a writer that was overtaken changes nothing: an account is only ever replaced by a score with a greater `seq`.
+a writer that was overtaken changes nothing: a score is only ever replaced by one with a greater `seq`, a stored state
+by one with a higher revision.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SWEEP_SLICE: Final = 1_000
 EPOCH_LENGTH: Final = 8
 AT_END: Final = 0
 
-Kind = Literal["scores", "alerts"]
+Kind = Literal["scores", "alerts", "states"]
 
 
 class CopyLost(Exception):  # noqa: N818 - it tells what happened, and is always caught
@@ -34,7 +35,8 @@ class CopyWriter:
         self._client = client
         self._base = base
         self._scripts = {
-            name: client.register_script(script(name)) for name in ("begin", "apply_scores", "apply_alerts", "beat")
+            name: client.register_script(script(name))
+            for name in ("begin", "apply_scores", "apply_alerts", "apply_states", "beat")
         }
         self.keys = Keys(base, "")
 

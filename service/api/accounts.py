@@ -24,6 +24,7 @@ from service.api.answers import (
     answer,
     mean_coverage,
 )
+from service.api.details import read_details, with_stored_days
 from service.api.gate import Reader
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
 from service.api.problems import Problem
@@ -130,23 +131,24 @@ async def read_accounts(request: Request, copy: Copy, body: _Ids, _key: Reader) 
 
 @routes.get("/accounts/{account}", response_model=AccountView)
 async def account_view(request: Request, copy: Copy, account: Account, _key: Reader) -> Response:
-    """Give all that is published of one account: score, factors, trends, override, last alerts."""
-    score, alerts = await copy.score_and_alerts(account, ALERTS_SHOWN)
+    """Give all that is known of one account: score, factors, trends, override, signals, tickets, alerts and more."""
+    score, stored, alerts = await copy.account(account, ALERTS_SHOWN)
     if score is None:
         raise Problem("account-not-found")
     since = Explanation(score, alerts[::-1]).since_last_alert()
-    matter: dict[str, Any] = {"score": score, "alerts": alerts, "since_last_alert": since}
+    details = read_details(account, stored, request.app.state.model)
+    matter: dict[str, Any] = {"score": score, "details": details, "alerts": alerts, "since_last_alert": since}
     state = await copy.state()
     return answer(request, state, matter, model_version=score["model_version"], coverage=score["coverage"])
 
 
 @routes.get("/accounts/{account}/history", response_model=AccountHistory)
 async def account_history(request: Request, copy: Copy, account: Account, _key: Reader) -> Response:
-    """Give the last score of each of the account's last 90 days that the copy knows."""
-    (score,) = await copy.scores([account])
-    days = await copy.history(account)
-    if score is None or days is None:
+    """Give the score at the end of each of the account's last days: 90 that the copy saw, 31 that the worker knows."""
+    score, stored, seen = await copy.history(account)
+    if score is None:
         raise Problem("account-not-found")
+    days = with_stored_days(account, stored, seen)
     told = [
         {"day": day_text(day.day), "score": day.score, "band": day.band, "model_changed": day.model_changed}
         for day in days

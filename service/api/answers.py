@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from math import fsum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import Request
@@ -77,20 +77,66 @@ class AccountBatch(Answer):
     missing: list[str]
 
 
+class OpenTicket(BaseModel):
+    """A ticket that nothing has solved; `opened_at` is null when only later news of it were seen."""
+
+    ticket: str
+    severity: Literal["low", "normal", "high", "urgent"] | None
+    tags: list[str]
+    sentiment: float | None
+    opened_at: str | None
+    updated_at: str
+
+
+class UnpaidInvoice(BaseModel):
+    """An invoice that no payment followed: overdue since a time, or its latest charge refused at a time."""
+
+    invoice: str
+    overdue_since: str | None
+    failed_at: str | None
+
+
+class Survey(BaseModel):
+    """An answer of the last 90 days, on a scale of 0 to 100."""
+
+    kind: str
+    percent: float
+    answered_at: str
+
+
+class AccountDetails(BaseModel):
+    """What the score was made of, as the worker stored it; `score_seq` is the score that this state led to."""
+
+    as_of: str
+    score_seq: int
+    signals: Annotated[dict[str, float | None], Field(description="every signal there is; null: nothing to judge yet")]
+    tickets: Annotated[list[OpenTicket], Field(description="open ones, most severe first, 64 at most")]
+    invoices: Annotated[list[UnpaidInvoice], Field(description="unpaid ones, longest first, 32 at most")]
+    surveys: Annotated[list[Survey], Field(description="latest first, 16 at most")]
+    renewal_at: str | None
+    csm_sentiment: float | None
+    key_users: list[str]
+
+
 class AccountView(Answer):
-    """One account: its score as published, its last alerts, and what changed since the last of them."""
+    """One account: its score as published, its last alerts, and what changed since the last of them.
+
+    `details` is null when the copy has not got the account's state yet, or the worker is of a release that this API
+    cannot read.
+    """
 
     score: ScoreData
+    details: AccountDetails | None
     alerts: list[AlertData | RuleAlertData]
     since_last_alert: dict[str, Any] | None
 
 
 class Day(BaseModel):
-    """The last score of a day."""
+    """The score at the end of a day; `band` is null for a day that only the worker has seen."""
 
     day: str
     score: float | None
-    band: Band
+    band: Band | None
     model_changed: bool
 
 

@@ -46,7 +46,7 @@ async def alerts(
 
     bound = [account, kind, band, owner]
     if account is not None:
-        _, found = await copy.score_and_alerts(account, ACCOUNT_ALERTS_MAX)
+        found = (await copy.account(account, ACCOUNT_ALERTS_MAX)).alerts
         told, token = [alert for alert in found if wanted(alert)], ""
     else:
         told, after = await list_alerts(copy, wanted, read_token(page_token, bound), page_size)

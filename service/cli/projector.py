@@ -38,6 +38,7 @@ def register(cli: typer.Typer) -> None:
 def run_projector(settings: Settings) -> int:
     """Follow the topics of the settings' broker; return the exit code."""
     require_api_extra()
+    from agents.stored_account import read_stored_state
     from service.account_copy.writer import CopyWriter
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
@@ -59,7 +60,9 @@ def run_projector(settings: Settings) -> int:
                 logging.getLogger(__name__).warning("%s", warning)
             writer = CopyWriter(client, settings.redis_prefix)
             departed_seconds = settings.departed_days * 86_400
-            async with open_projector(bootstrap, writer, names, departed_seconds=departed_seconds) as projector:
+            async with open_projector(
+                bootstrap, writer, names, departed_seconds=departed_seconds, read_state=read_stored_state
+            ) as projector:
                 await projector.run(stop)
         return 0
 

@@ -1,4 +1,4 @@
-"""Follows scores and alerts and keeps the copy in Redis; scoring neither waits for it nor knows of it.
+"""Follows scores, alerts and stored states and keeps the copy in Redis; scoring neither waits for it nor knows of it.
 
 The group only shares the partitions out among projectors. How far a partition is applied stands in Redis, beside the
 data: after every change of partitions, every failure of Redis and every sign that the copy is another, the projector
@@ -10,42 +10,46 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError
 
-from service.account_copy.rows import Item, alert_item, score_item
-from service.account_copy.writer import AT_END, CopyLost, CopyWriter
+from service.account_copy.rows import Item, ReadState, alert_item, score_item, state_item
+from service.account_copy.writer import AT_END, CopyLost, CopyWriter, Kind
 from service.adapters.clients import errors_named
 from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import ConsumedRecord
-from service.errors import DependencyError
+from service.errors import DependencyError, StateError
 from service.topic_catalogue import TopicNames
 
 POLL_MS: Final = 200
 POLL_RECORDS: Final = 4_000
 BEAT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1.0
+MOVED_SECONDS: Final = 0.1
 FETCH_MAX_BYTES: Final = 8 * 1024 * 1024
 
 log = logging.getLogger(__name__)
+
+MakeItem: TypeAlias = Callable[[Kind, ConsumedRecord], Item | None]
 
 
 class Projector:
     """Brings what the topics hold into the copy, until it is stopped."""
 
     def __init__(
-        self, consumer: Any, writer: CopyWriter, names: TopicNames, places: int, departed_seconds: int
+        self, consumer: Any, writer: CopyWriter, kinds: Mapping[str, Kind], places: int, make_item: MakeItem
     ) -> None:
-        """`places`: how many partitions scores and alerts have together."""
+        """`kinds`: what each topic holds; `places`: how many partitions they have together."""
         self._consumer = consumer
         self._writer = writer
-        self._names = names
+        self._kinds = kinds
         self._places = places
-        self._departed_seconds = departed_seconds
+        self._make_item = make_item
         self._next: dict[TopicPartition, int] = {}
         self._applied_ms: dict[TopicPartition, int] = {}
         self._share_changed = False
@@ -69,6 +73,8 @@ class Projector:
                     await self._step()
             except CopyLost as lost:
                 log.warning("the copy in Redis is another (%s): looking where to go on", lost)
+            except IllegalStateError:
+                await asyncio.sleep(MOVED_SECONDS)  # a partition moved away between two looks at the share
             except REDIS_FAILURES as error:
                 log.warning("Redis fails (%s): trying again; scoring goes on", error)
                 await self._rest()
@@ -116,21 +122,19 @@ class Projector:
 
     async def _apply(self, part: TopicPartition, records: Sequence[ConsumedRecord]) -> None:
         start, end = self._next[part], records[-1].offset + 1
-        is_scores = part.topic == self._names.scores
-        items = [item for record in records if (item := self._item(record, is_scores=is_scores)) is not None]
-        await self._writer.apply("scores" if is_scores else "alerts", _place(part), start, end, items)
+        kind = self._kinds[part.topic]
+        items = [item for record in records if (item := self._item(kind, record)) is not None]
+        await self._writer.apply(kind, _place(part), start, end, items)
         self._next[part] = end
         self._applied_ms[part] = records[-1].timestamp
         if items and items[-1].model_version not in {"", self._model_version}:
             self._model_version = items[-1].model_version
             self._beaten = 0.0  # the copy is told at once
 
-    def _item(self, record: ConsumedRecord, *, is_scores: bool) -> Item | None:
+    def _item(self, kind: Kind, record: ConsumedRecord) -> Item | None:
         try:
-            if is_scores:
-                return score_item(record.key, record.value, record.offset, self._departed_seconds)
-            return alert_item(record.key, record.value)
-        except ValueError as error:
+            return self._make_item(kind, record)
+        except (ValueError, StateError) as error:
             self._unreadable += 1
             place = f"{record.topic}/{record.partition}/{record.offset}"
             log.log(
@@ -154,6 +158,8 @@ class Projector:
         self._live = live
 
     async def _is_at_end(self, part: TopicPartition) -> bool:
+        if part not in self._consumer.assignment():
+            return False  # it is moving: the client forgets it before it says so
         end = self._consumer.highwater(part)
         return end is not None and await self._consumer.position(part) >= end
 
@@ -176,12 +182,24 @@ def _place(part: TopicPartition) -> str:
     return f"{part.topic}:{part.partition}"
 
 
+def _item_maker(departed_seconds: int, read_state: ReadState) -> MakeItem:
+    def make(kind: Kind, record: ConsumedRecord) -> Item | None:
+        if kind == "scores":
+            return score_item(record.key, record.value, record.offset, departed_seconds)
+        if kind == "alerts":
+            return alert_item(record.key, record.value)
+        return state_item(record.key, record.value, record.offset, read_state)
+
+    return make
+
+
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no annotations
     def __init__(self) -> None:
         self.projector: Projector | None = None
 
-    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        pass
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002 - the client's signature
+        if self.projector:
+            self.projector.share_changed(())
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         if self.projector:
@@ -190,10 +208,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka sh
 
 @asynccontextmanager
 async def open_projector(
-    bootstrap: str, writer: CopyWriter, names: TopicNames, *, departed_seconds: int
+    bootstrap: str, writer: CopyWriter, names: TopicNames, *, departed_seconds: int, read_state: ReadState
 ) -> AsyncIterator[Projector]:
     """Open a projector in the group `<app id>-projector`; raises DependencyError for topics that do not exist."""
-    counts = await describe_partitions(bootstrap, [names.scores, names.alerts])
+    kinds: dict[str, Kind] = {names.scores: "scores", names.alerts: "alerts", names.changelog: "states"}
+    counts = await describe_partitions(bootstrap, list(kinds))
     if missing := [name for name, count in counts.items() if not count]:
         raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
     consumer = AIOKafkaConsumer(
@@ -204,9 +223,10 @@ async def open_projector(
         max_partition_fetch_bytes=FETCH_MAX_BYTES,
     )
     listener = _Listener()
-    projector = Projector(consumer, writer, names, sum(count or 0 for count in counts.values()), departed_seconds)
+    places = sum(count or 0 for count in counts.values())
+    projector = Projector(consumer, writer, kinds, places, _item_maker(departed_seconds, read_state))
     listener.projector = projector
-    consumer.subscribe([names.scores, names.alerts], listener=listener)
+    consumer.subscribe(list(kinds), listener=listener)
     async with errors_named(bootstrap):
         try:
             await consumer.start()

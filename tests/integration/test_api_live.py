@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from schemas.codec import encode_input
 from service.adapters.embedded_redis import EmbeddedRedis
+from service.adapters.redis_client import open_redis
 from service.adapters.topic_admin import ensure_topics
 from service.settings import Settings
 from service.topic_catalogue import TopicNames
@@ -32,12 +34,29 @@ def free_port() -> int:
         return port
 
 
-def wait_for(client: httpx.Client, path: str, process: TestedProcess, within_seconds: float = 60) -> httpx.Response:
-    """Ask until the answer is 200."""
+def unpaid(answer: httpx.Response) -> list[str]:
+    """List the unpaid invoices of a view, none while its details are missing."""
+    details = answer.json()["details"]
+    return [invoice["invoice"] for invoice in details["invoices"]] if details else []
+
+
+async def wipe(url: str) -> None:
+    async with open_redis(url) as redis:
+        await redis.flushall()
+
+
+def wait_for(
+    client: httpx.Client,
+    path: str,
+    process: TestedProcess,
+    holds: Callable[[httpx.Response], bool] = lambda _: True,
+    within_seconds: float = 60,
+) -> httpx.Response:
+    """Ask until the answer is 200 and what is wanted."""
     deadline = time.monotonic() + within_seconds
     while True:
         try:
-            if (answer := client.get(path)).status_code == 200:
+            if (answer := client.get(path)).status_code == 200 and holds(answer):
                 return answer
             told = answer.text
         except httpx.TransportError as error:
@@ -95,6 +114,11 @@ def test_an_event_becomes_an_answer_and_is_heard(
             assert [row["name"] for row in listed["accounts"]] == ["Acme Ltd"]
             assert listed["stale"] is False
             assert client.get("/v1/portfolio").json()["portfolio"]["accounts"] == 1
+            view = wait_for(client, PATH, api, lambda found: unpaid(found) == ["i-1"])
+            assert view.json()["details"]["signals"]["failed_payments"] == 1
+            asyncio.run(wipe(redis.url))
+            again = wait_for(client, PATH, api, lambda found: unpaid(found) == ["i-1"])
+            assert again.json()["details"] == view.json()["details"]
             deadline = time.monotonic() + 20
             while not client.get("/v1/model").json()["in_force"]:
                 assert time.monotonic() < deadline

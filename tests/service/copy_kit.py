@@ -11,10 +11,14 @@ from typing import Any, TypeVar
 
 import orjson
 
+from agents.runtime.table import EPOCH_SHIFT, FORMAT, HEADER
+from agents.stored_account import read_stored_state
 from schemas.times import time_text
-from service.account_copy.rows import alert_item, score_item
+from service.account_copy.rows import alert_item, score_item, state_item
 from service.account_copy.writer import AT_END, CopyWriter
 from service.adapters.redis_client import RedisClient, open_redis
+from service.scoring.state import AccountState
+from service.scoring.state_codec import encode
 
 GOLDEN = Path(__file__).resolve().parents[2] / "schemas" / "golden"
 DAY_MS = 86_400_000
@@ -22,6 +26,7 @@ NOON_MS = 1_774_008_000_000  # 2026-03-20T12:00Z
 DEPARTED_SECONDS = 1_000
 PLACE = "health-scores:0"
 ALERTS_PLACE = "health-alerts:0"
+STATES_PLACE = "vitals-state-changelog:0"
 
 Result = TypeVar("Result")
 
@@ -52,6 +57,11 @@ def alert(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> 
     return account.encode(), orjson.dumps({**ALERT, "subject": account, "data": {**data, **changes}})
 
 
+def stored(state: AccountState, *, epoch: int = 1) -> tuple[bytes, bytes]:
+    """Make the changelog's record of a state, as a worker writes it."""
+    return state.account.encode(), HEADER.pack(FORMAT, 1, epoch << EPOCH_SHIFT | state.revision) + encode(state)
+
+
 class Copy:
     """A copy under test, with a prefix of its own: what is applied follows what was applied before."""
 
@@ -59,7 +69,7 @@ class Copy:
         self.client = client
         self.base = base or f"t{uuid.uuid4().hex[:10]}:"
         self.writer = CopyWriter(client, self.base)
-        self.places = [PLACE, ALERTS_PLACE]
+        self.places = [PLACE, ALERTS_PLACE, STATES_PLACE]
         self.next = dict.fromkeys(self.places, 0)
 
     async def begin(self) -> None:
@@ -85,6 +95,15 @@ class Copy:
         items = [alert_item(*message) for message in messages]
         applied = await self.writer.apply("alerts", ALERTS_PLACE, start, start + len(items), items)
         self.next[ALERTS_PLACE] += len(items)
+        return applied
+
+    async def states(self, *messages: tuple[bytes, bytes | None]) -> int:
+        """Apply stored states, one offset after the other."""
+        start = self.next[STATES_PLACE]
+        found = [state_item(*message, start + number, read_stored_state) for number, message in enumerate(messages)]
+        items = [item for item in found if item is not None]
+        applied = await self.writer.apply("states", STATES_PLACE, start, start + len(messages), items)
+        self.next[STATES_PLACE] += len(messages)
         return applied
 
     def key(self, name: str) -> str:

@@ -9,10 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
-from service.account_copy.layout import ACCOUNT_ALERTS_MAX, HISTORY_DAYS
+from agents.runtime.table import FORMAT, HEADER, MARKER_KEY
+from agents.stored_account import read_stored_state
+from service.account_copy.layout import ACCOUNT_ALERTS_MAX, HISTORY_DAYS, ORPHAN_SECONDS
 from service.account_copy.reader import CopyReader
-from service.account_copy.rows import score_item, unpack, words_of
+from service.account_copy.rows import score_item, state_item, unpack, words_of
 from service.account_copy.writer import AT_END, CopyLost, CopyWriter
+from service.errors import StateError
+from service.scoring.state import AccountState
+from service.scoring.state_codec import decode
 from tests.service.copy_kit import (
     DAY_MS,
     DEPARTED_SECONDS,
@@ -22,6 +27,7 @@ from tests.service.copy_kit import (
     alert,
     copy_on,
     score,
+    stored,
     with_copy,
 )
 
@@ -189,6 +195,65 @@ def test_a_churned_account_leaves_lists_and_counts_and_may_return(redis_url: str
         assert (await copy.dump())["portfolio"] == listed["portfolio"]
 
     with_copy(redis_url, job)
+
+
+def _state(account: str, revision: int) -> AccountState:
+    state = AccountState(account)
+    state.revision = revision
+    return state
+
+
+async def _stored_revision(copy: Copy, account: str) -> int | None:
+    found = await copy.client.hget(copy.key(f"account:{account}"), "state")
+    return None if found is None else decode(account, found).revision
+
+
+def test_of_stored_states_the_highest_epoch_and_revision_stays(redis_url: str) -> None:
+    """However records are ordered and repeated: a zombie of an earlier epoch wins over nothing."""
+    records = [stored(_state("acme", revision), epoch=epoch) for epoch, revision in ((1, 7), (1, 9), (2, 3), (2, 4))]
+
+    async def job(copy: Copy) -> None:
+        for seed in range(8):
+            shuffled = [*records, *records]
+            random.Random(seed).shuffle(shuffled)
+            await copy.states(*shuffled, (MARKER_KEY, HEADER.pack(FORMAT, 1, 1) + b"{}"))
+            assert await _stored_revision(copy, "acme") == 4
+            assert await copy.states(*records) == 0
+            await copy.states((b"acme", None))
+            assert await _stored_revision(copy, "acme") is None
+        assert not [key async for key in copy.client.scan_iter(match=copy.key("account:*") + "marker*")]
+
+    with_copy(redis_url, job)
+
+
+def test_a_state_waits_for_its_score_for_a_time(redis_url: str) -> None:
+    """A state without a score goes away by itself; with one it lives as long, and neither touches the other."""
+
+    async def job(copy: Copy) -> None:
+        key = copy.key("account:acme")
+        await copy.states(stored(_state("acme", 1)))
+        assert 0 < await copy.client.ttl(key) <= ORPHAN_SECONDS
+        await copy.scores(score("acme", 1))
+        assert await copy.client.ttl(key) == -1
+        await copy.states(stored(_state("acme", 2)))
+        assert await copy.client.ttl(key) == -1
+        assert (await stored_seq(copy, "acme"), await _stored_revision(copy, "acme")) == (1, 2)
+        await copy.states((b"acme", None))
+        assert await stored_seq(copy, "acme") == 1
+        await copy.scores(score("acme", 2, stage="churned"))
+        await copy.states(stored(_state("acme", 3)))
+        assert 0 < await copy.client.ttl(key) <= DEPARTED_SECONDS
+        await copy.scores((b"acme", None))
+        assert not await copy.client.exists(key)
+
+    with_copy(redis_url, job)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x02", b"\x09" + bytes(40)])
+def test_a_stored_state_of_another_format_is_refused(value: bytes) -> None:
+    """What this release does not read it does not copy either."""
+    with pytest.raises(StateError):
+        state_item(b"acme", value, 0, read_stored_state)
 
 
 def test_alerts_are_kept_once_in_order_and_bounded(redis_url: str) -> None:
