@@ -1,5 +1,5 @@
 -- Applies a batch of one partition of alerts; a repeat of an alert takes the place of the one before.
--- ARGV after the four of `refusal`: then for each alert its head (JSON) and its data.
+-- ARGV after the four of `refusal`: then for each alert its head and its data.
 local refused = refusal()
 if refused then return refused end
 
@@ -8,7 +8,7 @@ local feed = prefix .. 'feed'
 local applied = 0
 for index = 5, #ARGV, 2 do
   local text, data = ARGV[index], ARGV[index + 1]
-  local head = cjson.decode(text)
+  local head = cmsgpack.unpack(text)
   local seq = int(head.q)
   local member = seq .. ':' .. head.a
   local key = prefix .. 'alerts:' .. head.a

@@ -1,12 +1,12 @@
 -- Applies a batch of one partition of stored states: the highest epoch and revision of an account wins, as it does for
--- a worker that recovers. ARGV after the four of `refusal`: then for each record its row (JSON) and the stored bytes.
+-- a worker that recovers. ARGV after the four of `refusal`: then for each record its row and the stored bytes.
 -- A row without `e` is a tombstone.
 local refused = refusal()
 if refused then return refused end
 
 local applied = 0
 for index = 5, #ARGV, 2 do
-  local row = cjson.decode(ARGV[index])
+  local row = cmsgpack.unpack(ARGV[index])
   local key = prefix .. 'account:' .. row.a
   local stored = redis.call('HMGET', key, 'version', 'seq')
   local epoch, revision, offset = string.match(stored[1] or '-1:-1:-1', '^(-?%d+):(-?%d+):(-?%d+)$')

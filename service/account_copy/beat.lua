@@ -18,7 +18,7 @@ local live = is_live(now) and '1' or '0'
 if redis.call('HGET', copy, 'live') ~= live then
   redis.call('HSET', copy, 'live', live)
   if live == '1' then
-    redis.call('XADD', prefix .. 'stream', 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'reset', 'row', '{}')
+    redis.call('XADD', prefix .. 'stream', 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'reset')
     keep_day(-1)
   end
 end

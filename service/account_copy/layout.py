@@ -24,7 +24,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 HISTORY_DAYS: Final = 90
 ACCOUNT_ALERTS_MAX: Final = 50
 FEED_MAX: Final = 10_000

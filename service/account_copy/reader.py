@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from service.account_copy.gathering import Gathering
 from service.account_copy.layout import BANDS, CURRENT_SECONDS, DAY_MS, Keys
 from service.account_copy.rows import unpack
 from service.adapters.redis_client import RedisClient
@@ -45,11 +46,11 @@ class HistoryDay:
 
 
 class StoredView(NamedTuple):
-    """An account: its score and its last alerts, newest first, as published, and its state as the worker stored it."""
+    """An account: the JSON of its score and of its last alerts, newest first, and its state as the worker stored it."""
 
-    score: dict[str, Any] | None
+    score: bytes | None
     state: bytes | None
-    alerts: list[dict[str, Any]]
+    alerts: list[bytes]
 
 
 class StoredHistory(NamedTuple):
@@ -66,6 +67,7 @@ class CopyReader:
     def __init__(self, client: RedisClient, base: str) -> None:
         self.client = client
         self._base = base
+        self._gathering = Gathering(client)
         self._state: CopyState | None = None
         self._read_at = 0.0
 
@@ -104,20 +106,18 @@ class CopyReader:
     async def account(self, account: str, alerts_max: int) -> StoredView:
         """Read all that the copy has of an account now."""
         keys = (await self.state()).keys
-        async with self.client.pipeline(transaction=False) as pipe:
-            pipe.hmget(keys.account(account), "data", "state")
-            pipe.zrevrange(keys.alerts(account), 0, alerts_max - 1)
-            (data, state), alerts = await pipe.execute()
-        score = None if data is None else orjson.loads(unpack(data))
-        return StoredView(score, state, [orjson.loads(unpack(alert)) for alert in alerts])
+        (data, state), alerts = await self._gathering.ask(
+            ("HMGET", keys.account(account), "data", "state"),
+            ("ZREVRANGE", keys.alerts(account), 0, alerts_max - 1),
+        )
+        return StoredView(None if data is None else unpack(data), state, [unpack(alert) for alert in alerts])
 
     async def history(self, account: str) -> StoredHistory:
         """Read the days that the copy has seen of an account, oldest first."""
         keys = (await self.state()).keys
-        async with self.client.pipeline(transaction=False) as pipe:
-            pipe.hmget(keys.account(account), "data", "state")
-            pipe.hgetall(keys.history(account))
-            (data, state), found = await pipe.execute()
+        (data, state), found = await self._gathering.ask(
+            ("HMGET", keys.account(account), "data", "state"), ("HGETALL", keys.history(account))
+        )
         days = []
         for day, value in sorted((int(day), value.decode()) for day, value in found.items()):
             points, band, changed = value.split(":")

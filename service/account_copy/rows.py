@@ -6,7 +6,6 @@ key, is refused with ValueError and changes nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -25,7 +24,8 @@ WORD_MAX: Final = 64
 _AT_RISK: Final = frozenset({"at_risk", "endangered"})
 _NO_TREND: Final = -101.0  # below the worst that a trend can sort as
 
-_Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Text = Annotated[str, Meta(min_length=1, max_length=256)]
+_Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]  # NUL ends words
 _Account = Annotated[str, Meta(min_length=1, max_length=ACCOUNT_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _Points = Annotated[float, Meta(ge=0, le=100)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
@@ -51,11 +51,11 @@ class _Score(Struct):
     coverage: _Share
     model_version: _Text
     factors: list[_Factor]
-    name: _Text | None = None
+    name: _Name | None = None
     tier: Literal["high_touch", "low_touch"] | None = None
     mrr_minor: _Count | None = None
     currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] | None = None
-    owner: _Text | None = None
+    owner: _Name | None = None
     stage: Literal["onboarding", "active", "renewal", "churned"] | None = None
     trend_7: float | None = None
     model_changed: bool = False
@@ -67,11 +67,11 @@ class _Alert(Struct):
     kind: _Text
     as_of: str
     band: Literal["unknown", "healthy", "at_risk", "endangered"]
-    owner: _Text | None = None
+    owner: _Name | None = None
 
 
 class Item(NamedTuple):
-    """One record as the scripts take it: the row as JSON, the packed data, and the model that made the score."""
+    """One record as the scripts take it: the row as MessagePack, the packed data, and the model that made the score."""
 
     row: bytes
     data: bytes
@@ -83,7 +83,8 @@ _ALERT_TYPES: Final = frozenset({OUTPUTS["alert"].type, OUTPUTS["rule_alert"].ty
 _read_event = msgspec.json.Decoder(_Event).decode
 _read_score = msgspec.json.Decoder(_Score).decode
 _read_alert = msgspec.json.Decoder(_Alert).decode
-_write = msgspec.json.Encoder().encode
+_write = msgspec.msgpack.Encoder().encode
+read_row = msgspec.msgpack.Decoder().decode
 
 
 def score_item(key: bytes | None, value: bytes | None, offset: int, departed_seconds: int) -> Item:
@@ -172,7 +173,7 @@ def _row(score: _Score, offset: int) -> dict[str, Any]:
 
 def words_of(account: str, name: str | None) -> list[str]:
     """List what an account is found by: the start of its id, and of the first words of its name."""
-    words = re.findall(r"\S+", (name or "").casefold())[:NAME_WORDS_MAX]
+    words = (name or "").casefold().split()[:NAME_WORDS_MAX]
     starts = [" ".join(words[index:]) for index in range(len(words))]
     return list(dict.fromkeys(word[:WORD_MAX] for word in [account.casefold(), *starts]))
 
@@ -186,9 +187,9 @@ def _account_of(key: bytes | None) -> str:
 
 def pack(data: bytes) -> bytes:
     """Compress data for the copy."""
-    return bytes(cramjam.zstd.compress(data, level=1))
+    return bytes(cramjam.lz4.compress_block(data))  # a sixth of Zstandard's time, for half as many bytes again
 
 
 def unpack(packed: bytes) -> bytes:
     """Return the data that was packed."""
-    return bytes(cramjam.zstd.decompress(packed))
+    return bytes(cramjam.lz4.decompress_block(packed))

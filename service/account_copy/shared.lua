@@ -1,5 +1,5 @@
 -- What every script of the copy begins with. KEYS[1] is the prefix of all; ARGV[1] the epoch that the writer believes in.
--- All keys are made from the prefix, so the copy lives on one server (with replicas), not on a cluster of shards.
+-- Rows are MessagePack. All keys are made from the prefix, so the copy lives on one server (with replicas), not on a cluster of shards.
 local copy = KEYS[1] .. 'copy'
 local prefix = KEYS[1] .. ARGV[1] .. ':'
 

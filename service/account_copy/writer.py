@@ -64,19 +64,16 @@ class CopyWriter:
         Raises CopyLost when the copy is another than this writer believes.
         """
         applied = self._scripts["apply_" + kind]
-        slices = [items[first : first + BATCH_MAX] for first in range(0, len(items), BATCH_MAX)] or [items]
-        async with self._client.pipeline(transaction=False) as pipe:
-            for number, part in enumerate(slices, 1):
-                # Only the last slice moves the offset: what comes before it is applied again if that is lost.
-                head = [self.keys.epoch, place, start, end if number == len(slices) else start]
-                await applied(
-                    keys=[self._base], args=[*head, *(text for item in part for text in item[:2])], client=pipe
-                )
-            answers = await pipe.execute()
-        for answer in answers:
+        changed = 0
+        for first in range(0, len(items) or 1, BATCH_MAX):
+            # Only the last slice moves the offset: what comes before it is applied again if that is lost.
+            head = [self.keys.epoch, place, start, end if first + BATCH_MAX >= len(items) else start]
+            texts = [text for item in items[first : first + BATCH_MAX] for text in item[:2]]
+            answer = await applied(keys=[self._base], args=head + texts)
             if isinstance(answer, bytes):
                 raise CopyLost(answer.decode())
-        return sum(answers)
+            changed += answer
+        return changed
 
     async def beat(self, applied_ms: Mapping[str, int], model_version: str) -> bool:
         """Note up to when each place is applied; True when all are up to date. Raises CopyLost.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 
+import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -15,7 +16,9 @@ from schemas.outputs import Band
 from service.account_copy.listing import Question, Sort, list_accounts
 from service.account_copy.reader import CopyReader, day_text
 from service.api.answers import (
+    NO_ACCOUNT,
     PROBLEMS,
+    WRONG_TOKEN,
     AccountBatch,
     AccountHistory,
     AccountList,
@@ -25,7 +28,7 @@ from service.api.answers import (
     mean_coverage,
 )
 from service.api.details import read_details, with_stored_days
-from service.api.gate import Reader
+from service.api.gate import Reader, check_role
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
 from service.api.problems import Problem
 from service.explain_report import Explanation
@@ -33,6 +36,7 @@ from service.explain_report import Explanation
 PAGE_MAX: Final = 200
 BATCH_MAX: Final = 500
 ALERTS_SHOWN: Final = 10
+ID_WORDS: Final = "the account's id; every character that a URL reserves encoded"
 
 routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["accounts"])
 
@@ -40,7 +44,7 @@ PageSize = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 PageToken = Annotated[str, Query(max_length=TOKEN_MAX)]
 
 
-def question(
+async def question(
     *,
     band: Annotated[list[Band] | None, Query(max_length=4)] = None,
     tier: Annotated[list[Literal["high_touch", "low_touch", "none"]] | None, Query(max_length=3)] = None,
@@ -67,10 +71,12 @@ def question(
 Asked = Annotated[Question, Depends(question)]
 
 
-def account_of(
-    account: Annotated[str, Path(description="the account's id; every character that a URL reserves encoded")],
-) -> str:
+async def account_of(account: Annotated[str, Path(description=ID_WORDS)]) -> str:
     """Decode an id of the path, which is matched as it was sent."""
+    return _decoded(account)
+
+
+def _decoded(account: str) -> str:
     try:
         found = unquote(account, errors="strict")
     except UnicodeDecodeError:
@@ -83,8 +89,12 @@ def account_of(
 Account = Annotated[str, Depends(account_of)]
 
 
-def reader_of(request: Request) -> CopyReader:
+async def reader_of(request: Request) -> CopyReader:
     """Return the reader that the API was built with."""
+    return _reader(request)
+
+
+def _reader(request: Request) -> CopyReader:
     reader: CopyReader = request.app.state.reader
     return reader
 
@@ -92,7 +102,7 @@ def reader_of(request: Request) -> CopyReader:
 Copy = Annotated[CopyReader, Depends(reader_of)]
 
 
-@routes.get("/accounts", response_model=AccountList)
+@routes.get("/accounts", response_model=AccountList, responses=WRONG_TOKEN)
 async def accounts(
     request: Request,
     copy: Copy,
@@ -129,20 +139,37 @@ async def read_accounts(request: Request, copy: Copy, body: _Ids, _key: Reader) 
     return answer(request, state, matter, model_version=state.model_version, coverage=mean_coverage(scores))
 
 
-@routes.get("/accounts/{account}", response_model=AccountView)
-async def account_view(request: Request, copy: Copy, account: Account, _key: Reader) -> Response:
+# Asked most of all routes by far, so it finds its few things itself: the framework takes longer for that than the rest.
+@routes.get(
+    "/accounts/{account}",
+    response_model=AccountView,
+    responses=NO_ACCOUNT,
+    openapi_extra={
+        "parameters": [
+            {"name": "account", "in": "path", "required": True, "description": ID_WORDS, "schema": {"type": "string"}}
+        ]
+    },
+)
+async def account_view(request: Request) -> Response:
     """Give all that is known of one account: score, factors, trends, override, signals, tickets, alerts and more."""
-    score, stored, alerts = await copy.account(account, ALERTS_SHOWN)
-    if score is None:
+    check_role(request, "read")
+    copy, account = _reader(request), _decoded(request.path_params["account"])
+    published, stored, alerts = await copy.account(account, ALERTS_SHOWN)
+    if published is None:
         raise Problem("account-not-found")
-    since = Explanation(score, alerts[::-1]).since_last_alert()
-    details = read_details(account, stored, request.app.state.model)
-    matter: dict[str, Any] = {"score": score, "details": details, "alerts": alerts, "since_last_alert": since}
+    score = orjson.loads(published)
+    since = Explanation(score, [orjson.loads(alert) for alert in alerts[:1]]).since_last_alert()
+    matter: dict[str, Any] = {
+        "score": orjson.Fragment(published),
+        "details": read_details(account, stored, request.app.state.model),
+        "alerts": [orjson.Fragment(alert) for alert in alerts],
+        "since_last_alert": since,
+    }
     state = await copy.state()
     return answer(request, state, matter, model_version=score["model_version"], coverage=score["coverage"])
 
 
-@routes.get("/accounts/{account}/history", response_model=AccountHistory)
+@routes.get("/accounts/{account}/history", response_model=AccountHistory, responses=NO_ACCOUNT)
 async def account_history(request: Request, copy: Copy, account: Account, _key: Reader) -> Response:
     """Give the score at the end of each of the account's last days: 90 that the copy saw, 31 that the worker knows."""
     score, stored, seen = await copy.history(account)

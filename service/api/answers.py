@@ -191,19 +191,22 @@ class ModelAnswer(Answer):
 
 
 # Routes write no document of this kind themselves, so its schema is added by `add_problem_schema`.
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {
+def _problem(text: str) -> dict[str, Any]:
+    return {
         "description": text,
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
     }
-    for status, text in (
-        (401, "no key, or a wrong one"),
-        (403, "the key's role is too small"),
-        (422, "a part of the request is not allowed"),
-        (429, "too many requests: see Retry-After"),
-        (503, "the copy does not answer or is not there yet: see Retry-After"),
-    )
+
+
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    401: _problem("no key, or a wrong one"),
+    403: _problem("the key's role is too small"),
+    422: _problem("a part of the request is not allowed"),
+    429: _problem("too many requests: see Retry-After"),
+    503: _problem("the copy does not answer or is not there yet: see Retry-After"),
 }
+WRONG_TOKEN: Final[dict[int | str, dict[str, Any]]] = {400: _problem("a page token that is not one of this list")}
+NO_ACCOUNT: Final[dict[int | str, dict[str, Any]]] = {404: _problem("no account has this id")}
 
 
 def answer(
@@ -212,13 +215,14 @@ def answer(
     """Write an answer; 304 when the caller has the same matter."""
     as_of = None if state.as_of_ms is None else time_text(state.as_of_ms)
     rest = {"stale": state.stale, "model_version": model_version, "coverage": coverage, **matter}
-    tag = f'W/"{blake2b(orjson.dumps(rest), digest_size=12).hexdigest()}"'
+    body = orjson.dumps(rest)
+    tag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag}
     if as_of is not None:
         headers[AS_OF_HEADER] = as_of
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    return Response(orjson.dumps({"as_of": as_of, **rest}), headers=headers, media_type="application/json")
+    return Response(b'{"as_of":%s,%s' % (orjson.dumps(as_of), body[1:]), headers=headers, media_type="application/json")
 
 
 def account_row(score: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import math
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -70,14 +70,19 @@ class Gate:
         return self._keys.find(token.strip()) or problem_response("wrong-key", headers=_CHALLENGE)
 
 
+def check_role(request: Request, role: Role) -> ApiKey:
+    """Return the caller's key when its role is at least this one; raises Problem."""
+    key: ApiKey = request.state.key
+    if not key.may(role):
+        raise Problem("role-too-small", f"needed is {role}, the key has {key.role}")
+    return key
+
+
 def requires(role: Role) -> Any:
     """Depend on a caller whose role is at least this one."""
 
-    def check(request: Request) -> ApiKey:
-        key: ApiKey = request.state.key
-        if not key.may(role):
-            raise Problem("role-too-small", f"needed is {role}, the key has {key.role}")
-        return key
+    async def check(request: Request) -> ApiKey:
+        return check_role(request, role)
 
     return Depends(check)
 
@@ -105,13 +110,18 @@ def _announce(allowance: Allowance, per_second: int) -> dict[str, str]:
     }
 
 
+_ALWAYS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),  # customers' data; an ETag still saves the body
+)
+
+
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:
+    added = [*((name.lower().encode(), value.encode()) for name, value in headers.items()), *_ALWAYS]
+
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            given = MutableHeaders(scope=message)
-            given.update(headers)
-            given["X-Content-Type-Options"] = "nosniff"
-            given["Cache-Control"] = "no-store"  # customers' data; an ETag still saves the body
+            message["headers"] = [*message["headers"], *added]
         await send(message)
 
     return sent

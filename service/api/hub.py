@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from schemas.times import time_text
 from service.account_copy.layout import Keys
 from service.account_copy.reader import CopyReader, NoCopy
+from service.account_copy.rows import read_row
 from service.adapters.redis_client import REDIS_FAILURES
 
 QUEUE_MAX: Final = 1_000
@@ -177,15 +176,18 @@ def _number(entry_id: str) -> tuple[int, int] | None:
 
 
 def _event(keys: Keys, entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
-    kind, row = fields[b"kind"].decode(), orjson.loads(fields[b"row"])
+    kind = fields[b"kind"].decode()
     event_id = f"{keys.epoch}.{entry_id.decode()}"
+    if kind == "reset":
+        return Event(event_id, kind, {})
+    row = read_row(fields[b"row"])
     if kind == "score":
         return _score(event_id, row, fields[b"before"].decode() or None)
     if kind == "alert":
         data = {"account": row["a"], "seq": row["q"], "as_of": time_text(row["t"]), "kind": row["k"]}
         data |= {"band": row["b"], "owner": row["u"]}
         return Event(event_id, kind, data, frozenset({row["b"]}))
-    return Event(event_id, kind, {"account": row["a"]} if kind == "erased" else {})
+    return Event(event_id, kind, {"account": row["a"]})
 
 
 def _score(event_id: str, row: dict[str, Any], before: str | None) -> Event:

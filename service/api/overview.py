@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -14,7 +15,7 @@ from service.account_copy.alerts_feed import list_alerts
 from service.account_copy.layout import ACCOUNT_ALERTS_MAX
 from service.account_copy.reader import day_text
 from service.api.accounts import Copy, PageSize, PageToken
-from service.api.answers import PROBLEMS, AlertList, ModelAnswer, PortfolioAnswer, answer, mean_coverage
+from service.api.answers import PROBLEMS, WRONG_TOKEN, AlertList, ModelAnswer, PortfolioAnswer, answer, mean_coverage
 from service.api.gate import Reader
 from service.api.page_tokens import read_token, write_token
 from service.scoring.model import Model
@@ -23,7 +24,7 @@ routes = APIRouter(prefix="/v1", responses=PROBLEMS)
 AT_RISK: Final = frozenset({"at_risk", "endangered"})
 
 
-@routes.get("/alerts", response_model=AlertList, tags=["alerts"])
+@routes.get("/alerts", response_model=AlertList, responses=WRONG_TOKEN, tags=["alerts"])
 async def alerts(
     *,
     request: Request,
@@ -46,7 +47,7 @@ async def alerts(
 
     bound = [account, kind, band, owner]
     if account is not None:
-        found = (await copy.account(account, ACCOUNT_ALERTS_MAX)).alerts
+        found = [orjson.loads(alert) for alert in (await copy.account(account, ACCOUNT_ALERTS_MAX)).alerts]
         told, token = [alert for alert in found if wanted(alert)], ""
     else:
         told, after = await list_alerts(copy, wanted, read_token(page_token, bound), page_size)

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError
 
 from service.account_copy.rows import Item, ReadState, alert_item, score_item, state_item
-from service.account_copy.writer import AT_END, CopyLost, CopyWriter, Kind
+from service.account_copy.writer import AT_END, BATCH_MAX, CopyLost, CopyWriter, Kind
 from service.adapters.clients import errors_named
 from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import describe_partitions
@@ -121,11 +121,26 @@ class Projector:
             await self._beat()
 
     async def _apply(self, part: TopicPartition, records: Sequence[ConsumedRecord]) -> None:
-        start, end = self._next[part], records[-1].offset + 1
-        kind = self._kinds[part.topic]
-        items = [item for record in records if (item := self._item(kind, record)) is not None]
-        await self._writer.apply(kind, _place(part), start, end, items)
-        self._next[part] = end
+        """Apply records in slices; while Redis is at one, the next is made."""
+        start, kind = self._next[part], self._kinds[part.topic]
+        items: list[Item] = []
+        applying: asyncio.Task[int] | None = None
+        try:
+            for first in range(0, len(records), BATCH_MAX):
+                part_records = records[first : first + BATCH_MAX]
+                items = [item for record in part_records if (item := self._item(kind, record)) is not None]
+                if applying is not None:
+                    await applying
+                end = part_records[-1].offset + 1
+                applying = asyncio.create_task(self._writer.apply(kind, _place(part), start, end, items))
+                await asyncio.sleep(0)  # it is on its way to Redis now
+                start = end
+            if applying is not None:
+                await applying
+        finally:
+            if applying is not None:
+                applying.cancel()
+        self._next[part] = start
         self._applied_ms[part] = records[-1].timestamp
         if items and items[-1].model_version not in {"", self._model_version}:
             self._model_version = items[-1].model_version

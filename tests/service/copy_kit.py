@@ -14,7 +14,7 @@ import orjson
 from agents.runtime.table import EPOCH_SHIFT, FORMAT, HEADER
 from agents.stored_account import read_stored_state
 from schemas.times import time_text
-from service.account_copy.rows import alert_item, score_item, state_item
+from service.account_copy.rows import alert_item, read_row, score_item, state_item
 from service.account_copy.writer import AT_END, CopyWriter
 from service.adapters.redis_client import RedisClient, open_redis
 from service.scoring.state import AccountState
@@ -126,7 +126,7 @@ class Copy:
                 found[name] = set(await self.client.smembers(key))
             else:
                 values = await self.client.hgetall(key)
-                row = orjson.loads(values.get(b"row", b"{}"))
+                row = read_row(values[b"row"]) if b"row" in values else {}
                 values = {field: value for field, value in values.items() if field not in {b"row", b"off"}}
                 values = {field: value for field, value in values.items() if name != "portfolio" or value != b"0"}
                 found[name] = (values, {name: value for name, value in row.items() if name != "o"})

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.api.gate import OPEN_PATHS, requires
-from service.api.keys import KeyRing, add_key, read_keys, remove_key
+from service.api.keys import ApiKey, KeyRing, add_key, read_keys, remove_key
 from service.api.rate import RateLimit
 from service.cli.api import is_loopback
 from service.cli.extras import require_api_extra
@@ -104,6 +104,18 @@ def test_no_route_without_a_good_key(served: Served, keys: Keys, method: str, pa
             assert "acme" not in answer.text
     for token in (keys.read, keys.act, keys.admin):
         assert ask(served, method, path, {"Authorization": "Bearer " + token}).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_asks_for_a_role(
+    served: Served, keys: Keys, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    """With a key whose role allows nothing, which no role of today is, each route answers 403 and tells nothing."""
+    monkeypatch.setattr(ApiKey, "may", lambda _key, _role: False)
+    answer = ask(served, method, path, {"Authorization": "Bearer " + keys.admin})
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "urn:vitals:problem:role-too-small"
+    assert "acme" not in answer.text
 
 
 @pytest.mark.parametrize("path", sorted(OPEN_PATHS))
