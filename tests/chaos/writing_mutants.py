@@ -275,6 +275,7 @@ def untold_outcomes() -> None:
     def forget_outcomes(state: AccountState) -> None:
         if state.acting is not None:
             state.acting.unsent = ()
+            state.rest = None
 
     _store_otherwise(forget_outcomes)
 
