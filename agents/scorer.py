@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
-from agents.runtime.commit import Committer
+from agents.runtime.commit import Committer, first_error
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
 from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
@@ -191,7 +191,7 @@ class Scorer:
                 await committer.flush_urgent(task.partition, task.take_urgent())
             busy.discard(task)
 
-        try:
+        with first_error():
             async with asyncio.TaskGroup() as flushes:
                 while True:
                     await self._urgent.wait()
@@ -200,8 +200,6 @@ class Scorer:
                         if task.urgent and task not in busy:
                             busy.add(task)
                             flushes.create_task(bring_out(task))
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
 
     async def tick_forever(self, inputs: Inputs) -> None:
         """Wake due accounts as time passes, for ever.

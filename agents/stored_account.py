@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from agents.runtime.table import EPOCH, EPOCH_SHIFT, HEADER, MARKER_KEYS, READ_FORMATS, REVISION, Partition, StateHooks
+from agents.runtime.table import EPOCH_SHIFT, HEADER, MARKER_KEYS, READ_FORMATS, Partition, StateHooks
 from schemas.times import time_text
 from service.account_topics import account_key, partition_of
 from service.adapters.topic_admin import describe_partitions
@@ -44,7 +44,7 @@ class StoredAccount:
     @property
     def epoch(self) -> int:
         """Which owner of the partition wrote it."""
-        return int.from_bytes(self.stored[EPOCH], "big")
+        return _order_of(self.stored)[0]
 
     def state(self) -> AccountState:
         """Decode it; raises StateError for a version that this one does not know."""
@@ -60,8 +60,13 @@ def read_stored_state(key: bytes, value: bytes) -> tuple[int, int, bytes] | None
         return None
     if len(value) < HEADER.size or value[0] not in READ_FORMATS:
         raise StateError("a stored state of a format that this version does not read")
-    order = int.from_bytes(value[REVISION], "big")
-    return order >> EPOCH_SHIFT, order & _REVISION_MASK, value[HEADER.size :]
+    return (*_order_of(value), value[HEADER.size :])
+
+
+def _order_of(stored: bytes) -> tuple[int, int]:
+    """Read epoch and revision of a stored state."""
+    order: int = HEADER.unpack_from(stored)[2]
+    return order >> EPOCH_SHIFT, order & _REVISION_MASK
 
 
 async def read_stored_account(bootstrap: str, names: TopicNames, account: str) -> StoredAccount | None:

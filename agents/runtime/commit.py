@@ -20,8 +20,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,10 +198,17 @@ def _take_slice(rest: deque[bytes], partition: Partition, budget: ViewBudget) ->
 
 async def all_done(work: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Wait until everything is done; when one fails, stop the others first, then raise its error."""
-    try:
+    with first_error():
         async with asyncio.TaskGroup() as group:
             for each in work:
                 group.create_task(each)
+
+
+@contextmanager
+def first_error() -> Iterator[None]:
+    """Raise the first error of a task group as itself."""
+    try:
+        yield
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
 
