@@ -248,10 +248,7 @@ def _order(name: str) -> tuple[int, str]:
 
 
 def _fault_row(runs: Sequence[RunRecord]) -> list[object]:
-    counts, differences = Counter[str](), Counter[str]()
-    for run in runs:
-        counts.update(run.counts)
-        differences.update(run.differences)
+    counts, differences = _summed(run.counts for run in runs), _summed(run.differences for run in runs)
     took = [seconds for run in runs for seconds in run.catch_up_seconds]
     failed = sum(not run.passed for run in runs)
     return [
@@ -265,6 +262,13 @@ def _fault_row(runs: Sequence[RunRecord]) -> list[object]:
         f"{max(run.still_seconds_max for run in runs):.1f}" if took else "",
         f"**failed** ({failed} of {len(runs)})" if failed else "passed",
     ]
+
+
+def _summed(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total = Counter[str]()
+    for each in counts:
+        total.update(each)
+    return total
 
 
 def _setup_row(runs: Sequence[RunRecord]) -> list[object]:
@@ -323,9 +327,7 @@ def _told_machine(machines: Sequence[Machine]) -> str:
 
 def _told_repeated(runs: Iterable[RunRecord]) -> Iterator[str]:
     """Tell the share of repeated alerts in everything that ran on real brokers; 1 % is the most that is promised."""
-    counts = Counter[str]()
-    for run in runs:
-        counts.update(run.counts)
+    counts = _summed(run.counts for run in runs)
     if counts["alerts"]:
         share = counts["repeated alerts"] / counts["alerts"]
         repeated = f"{counts['repeated alerts']} of {counts['alerts']} alerts came again ({share:.2%})"

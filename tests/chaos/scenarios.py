@@ -71,8 +71,10 @@ LATE = Plan(log="late", rate=250)
 HISTORY = Plan(log="history", workers=1, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
 UNWATCHED = Plan(rate=150, watched=False)
-ALL_BEFORE = "Under the event clock, on half a year of history that is there before the workers start."
-SEVERAL_INPUTS = "Events of one account stand in several inputs at the same time."
+LOGS_TOLD: dict[LogKind, str] = {
+    "history": "Under the event clock, on half a year of history that is there before the workers start.",
+    "contested": "Events of one account stand in several inputs at the same time.",
+}
 FROZEN = "Its watchdog sees nothing of it, as when a whole machine stands still with its clocks."
 
 
@@ -93,8 +95,11 @@ class Scenario:
     """Whether records flow and workers run before `drive`; otherwise it begins itself."""
     limits: Limits = UNLIMITED
     """At the full size."""
-    besides: str = ""
-    """What distinguishes it from another one that does the same."""
+
+    @property
+    def besides(self) -> str:
+        """What distinguishes it from another one that does the same."""
+        return LOGS_TOLD.get(self.plan.log, "") if self.plan.watched else FROZEN
 
     def log(self, seed: int, size: Size) -> Iterable[LogRecord]:
         """Draw the records that flow meanwhile; without end, some accounts after the other, if faults end them."""
@@ -266,39 +271,15 @@ SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         Scenario("F1", "random SIGKILL", kill_at_random, Size(150, 5, 3), Size(1_000, 10, 20), SLOW, limits=KILLED),
-        Scenario(
-            "F1e",
-            "random SIGKILL, event clock",
-            kill_at_random,
-            Size(60, 90, 2),
-            Size(200, 180, 4),
-            EVENT,
-            besides=ALL_BEFORE,
-        ),
+        Scenario("F1e", "random SIGKILL, event clock", kill_at_random, Size(60, 90, 2), Size(200, 180, 4), EVENT),
         Scenario("F2", "all workers killed at once", kill_all, Size(100, 5, 2), Size(600, 10, 3), SLOW),
         Scenario("F3", "rolling SIGTERM", stop_in_turns, Size(150, 5, 1), Size(600, 10, 2), SLOW),
         Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(300, 10, 1), ALONE),
         Scenario("F7", "zombie", pause_at_random, Size(200, 5, 1), Size(600, 10, 2), SLOW),
         Scenario("F7p", "zombie in a flush", pause_at_points, Size(200, 5, 1), Size(600, 10, 2), SLOW),
         Scenario("F4e", "killed at each point, at the end", die_at_the_end, Size(100, 5, 1), Size(300, 10, 1), ENDING),
-        Scenario(
-            "F4c",
-            "killed at each point, contested",
-            die_at_points,
-            Size(100, 8, 1),
-            Size(300, 12, 1),
-            CONTESTED,
-            besides=SEVERAL_INPUTS,
-        ),
-        Scenario(
-            "F4h",
-            "killed at points, event clock",
-            die_at_points,
-            Size(100, 180, 1),
-            Size(120, 180, 1),
-            HISTORY,
-            besides=ALL_BEFORE,
-        ),
+        Scenario("F4c", "killed at each point, contested", die_at_points, Size(100, 8, 1), Size(300, 12, 1), CONTESTED),
+        Scenario("F4h", "killed at points, event clock", die_at_points, Size(100, 180, 1), Size(120, 180, 1), HISTORY),
         Scenario("F5", "leaders of brokers killed", kill_brokers, Size(200, 5, 1), Size(1_000, 10, 5), SLOW, brokers=3),
         Scenario(
             "F6", "below min ISR", below_min_isr, Size(200, 5, 1), Size(800, 10, 1), SLOW, brokers=3, limits=BELOW
@@ -307,15 +288,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("F9", "slow links", bad_weather, Size(200, 5, 3), Size(600, 10, 3), SLOW, cut=True, limits=WEATHERED),
         Scenario("F10", "swizzle-clog", swizzle, Size(200, 5, 1), Size(1_000, 10, 10), SLOW, brokers=3),
         Scenario("F7k", "zombie that dies", die_as_zombie, Size(200, 5, 1), Size(200, 5, 1), SLOW),
-        Scenario(
-            "F7b",
-            "zombie of a frozen machine",
-            pause_at_random,
-            Size(200, 5, 1),
-            Size(600, 10, 1),
-            UNWATCHED,
-            besides=FROZEN,
-        ),
+        Scenario("F7b", "zombie of a frozen machine", pause_at_random, Size(200, 5, 1), Size(600, 10, 1), UNWATCHED),
         Scenario(
             "F7bp",
             "zombie of a frozen machine, in a flush",
@@ -323,7 +296,6 @@ SCENARIOS: dict[str, Scenario] = {
             Size(200, 5, 1),
             Size(600, 10, 2),
             UNWATCHED,
-            besides=FROZEN,
         ),
         Scenario(
             "F7bk",
@@ -332,7 +304,6 @@ SCENARIOS: dict[str, Scenario] = {
             Size(200, 5, 1),
             Size(200, 5, 1),
             UNWATCHED,
-            besides=FROZEN,
         ),
         Scenario("F11", "rebalance storm", storm, Size(250, 5, 5), Size(600, 10, 12), SLOW, limits=STORMED),
         Scenario(
