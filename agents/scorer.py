@@ -31,6 +31,8 @@ from service.topic_catalogue import TopicNames
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL_SECONDS = 10.0
+# A quiet worker says so after so many reports with nothing in them.
+QUIET_REPORTS = 6
 OUTCOME_NAMES = ((effects.SKIPPED, "already_applied"), (effects.DUPLICATE, "duplicate"), (effects.LATE, "late"))
 TICK_INTERVAL_SECONDS = 0.1
 # Accounts of a partition whose alerts may wait to get out; the bound on what a crash repeats, and on the alerts' delay.
@@ -171,15 +173,26 @@ class Scorer:
         return totals
 
     async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
-        """Log what was done since the last report, when anything was, for ever; unknown fields are counted by event."""
+        """Log what was done since the last report, for ever; unknown fields are counted by event.
+
+        When nothing was, say once a minute that the worker waits.
+        """
         reported: dict[str, int] = {}
+        quiet = 0
         while True:
             await asyncio.sleep(REPORT_INTERVAL_SECONDS)
             ignored = {f"unknown_fields_of_{event}": count for event, count in unknown_fields.items()}
             done = {**self.outcomes(), **ignored}
             news = {name: count - reported.get(name, 0) for name, count in done.items()}
             if any(news.values()):
-                log.info("%s", ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count))
+                told = ", ".join(f"{name} {count}" for name, count in sorted(news.items()) if count)
+                log.info("in %.0f s: %s", REPORT_INTERVAL_SECONDS, told)
+                quiet = 0
+            else:
+                quiet += 1
+                if quiet % QUIET_REPORTS == 0:
+                    quiet_seconds = QUIET_REPORTS * REPORT_INTERVAL_SECONDS
+                    log.info("waiting: nothing read for %.0f s, %d partitions", quiet_seconds, len(self.tasks))
             reported = done
 
     async def publish_urgent(self, committer: Committer) -> None:

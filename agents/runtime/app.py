@@ -72,6 +72,8 @@ class RuntimeApp(faust.App):
         self.batch_max_records = options.batch_max_records
         self._input_topics: list[str] = []
         self.before_write: Callable[[], None] = no_question
+        self.failures: list[BaseException] = []
+        """Every error that ends the app, in the order they came; those behind the first are often its echoes."""
         super().__init__(
             options.app_id,
             broker=[f"kafka://{address}" for address in options.bootstrap.split(",")],
@@ -124,6 +126,16 @@ class RuntimeApp(faust.App):
                 for start in range(0, len(idle), IDLE_SLICE_VALUES):
                     partition.encode_idle(idle[start : start + IDLE_SLICE_VALUES])
                     await asyncio.sleep(0)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Have the app end, as soon as it can, for an error that must not stop what is under way."""
+        self._crash(error)
+
+    def _crash(self, reason: BaseException) -> None:
+        """Keep every error once."""
+        if not any(reason is known for known in self.failures):
+            self.failures.append(reason)
+        super()._crash(reason)
 
     def _create_directories(self) -> None:
         """Make no folder: nothing is kept on disk."""

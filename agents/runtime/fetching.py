@@ -68,6 +68,13 @@ class Taken(list[Record]):
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, which takes what is fetched in whole batches; aborted records are left out."""
 
+    async def wait_until_stopped(self) -> None:
+        """Wait for the stop itself: after a crash elsewhere the last offsets are committed through this thread."""
+        await self._stopped.wait()
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Print nothing: the error is the app's as well, and told once."""
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         decompression.bound()
         consumer = super()._create_worker_consumer(transport)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 from collections.abc import Callable
 from typing import Any
 
 from agents.runtime.app import RuntimeApp
+from agents.runtime.crash_reports import filter_reports
+from agents.runtime.ending import Ending
 from agents.runtime.sight import BrokerView, Lookout
 from agents.runtime.watchdog import STALL_SHARE, Limits, Watchdog
 from service.errors import DependencyError, VitalsError
@@ -23,9 +24,6 @@ STOP_SECONDS = 9.0
 # Of which so much may be used to find out what is wrong.
 CAUSE_SECONDS = 2.0
 
-log = logging.getLogger(__name__)
-
-
 # Young objects before a collection: batches and states are freed by reference counts, so collections find little.
 GC_THRESHOLDS = (50_000, 20, 1_000)
 
@@ -33,10 +31,14 @@ GC_THRESHOLDS = (50_000, 20, 1_000)
 async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SECONDS) -> int:
     """Build, start and supervise the app; return the exit code, with which the process must end at once."""
     gc.set_threshold(*GC_THRESHOLDS)
+    reports = filter_reports()
     stop_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     app = build()
-    watchdog = Watchdog(Limits(app.options.session_timeout_seconds * STALL_SHARE, stop_seconds))
+    brokers = BrokerView(app)
+    ending = Ending(app, brokers, reports)
+    limits = Limits(app.options.session_timeout_seconds * STALL_SHARE, stop_seconds)
+    watchdog = Watchdog(limits, ending.known_delay)
 
     def ask_to_stop(*_: object) -> None:
         watchdog.note_stop()  # here, as the loop may be deaf
@@ -46,7 +48,6 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
         signal.signal(number, ask_to_stop)
     watchdog.start()
     app.before_write = watchdog.end_if_paused
-    brokers = BrokerView(app)
     watches = [
         asyncio.ensure_future(Lookout(app, brokers).tell_forever(watchdog)),
         asyncio.ensure_future(brokers.look_at_topics_forever()),
@@ -57,24 +58,22 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
     asked = asyncio.ensure_future(stop_asked.wait())
     ends: set[asyncio.Future[Any]] = {crashed, asked, _failure_of(started), *watches}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    failure = next((each.exception() for each in watches if each.done()), None) or _reason(app, started)
     watchdog.note_stop()
-    for task in watches:
+    failure = next((each.exception() for each in watches if each.done()), None) or _reason(app, started)
+    ending.begin(await _cause(app, failure))
+    await _stop(app)  # the watches go on: the watchdog must know whether the loop runs and the brokers answer
+    failure = ending.failure or await _cause(app, _reason(app, started))
+    for task in (*watches, started, crashed, asked):
         task.cancel()
-    if failure is not None and not isinstance(failure, VitalsError):
-        failure = await _cause(app) or failure
-    if failure is not None:
-        log.error("worker stops: %s", failure if isinstance(failure, VitalsError) else repr(failure))
+    await asyncio.gather(*watches, return_exceptions=True)
+    return 0 if failure is None else ending.tell(failure)
+
+
+async def _stop(app: RuntimeApp) -> None:
     try:
         await app.stop()
     except Exception as error:
-        failure = failure or error
-        log.error("stopping failed: %r", error)  # noqa: TRY400 - no traceback for a person
-    failure = failure or _reason(app, started)
-    started.cancel()
-    crashed.cancel()
-    asked.cancel()
-    return 0 if failure is None else getattr(failure, "exit_code", 1)
+        app.note_failure(error)
 
 
 def _failure_of(started: asyncio.Future[None]) -> asyncio.Future[None]:
@@ -89,19 +88,21 @@ def _failure_of(started: asyncio.Future[None]) -> asyncio.Future[None]:
     return failed
 
 
-async def _cause(app: RuntimeApp) -> BaseException | None:
+async def _cause(app: RuntimeApp, failure: BaseException | None) -> BaseException | None:
     """Return what is wrong with the topics, if that is it: a client whose topic is gone fails in many ways."""
+    if failure is None or isinstance(failure, VitalsError):
+        return failure
     try:
         async with asyncio.timeout(CAUSE_SECONDS):
             await app.options.check_topics()
     except (DependencyError, TimeoutError):
-        return None
+        return failure
     except VitalsError as cause:
         return cause
-    return None
+    return failure
 
 
 def _reason(app: RuntimeApp, started: asyncio.Future[None]) -> BaseException | None:
     if started.done() and not started.cancelled() and started.exception() is not None:
         return started.exception()
-    return app.crash_reason
+    return next(iter(app.failures), None)

@@ -1,7 +1,8 @@
 """What the event loop tells the watchdog, and what it asks the brokers meanwhile.
 
 Twice a second: that it runs, what is delivered and not done, what is to be read. Every few seconds it asks the brokers
-for the topics and for the ends of partitions. No answer means that nothing can be expected to move. A topic that is
+for the topics and for the ends of partitions. No answer means that nothing can be expected to move; that brokers are
+away, and that they are back, is logged once. A topic that is
 gone, has another partition count or ends before what was read of it stops the worker, once a second look agrees; a
 record of somebody else in the worker's own topics stops it at once.
 """
@@ -9,6 +10,7 @@ record of somebody else in the worker's own topics stops it at once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -32,6 +34,8 @@ CLIENT_SECONDS = 60.0
 # One look may hit a broker that has just started and does not know every topic yet.
 LOOKS_THAT_AGREE = 2
 
+log = logging.getLogger(__name__)
+
 
 class BrokerView:
     """What the brokers said last."""
@@ -39,6 +43,9 @@ class BrokerView:
     def __init__(self, app: RuntimeApp) -> None:
         self._app = app
         self._answered_seconds: float | None = None
+        self._last_answer_seconds = time.monotonic()
+        self._failed_looks = 0
+        self._is_told_away = False
         self._faults = [("", 0), ("", 0)]  # of topics and of ends, and how many looks in turn found it
         self.ends: dict[TP, int] = {}
         self.client_answers = 0
@@ -47,6 +54,18 @@ class BrokerView:
         """Return whether the brokers answered a moment ago."""
         return self._answered_seconds is not None and now_seconds - self._answered_seconds < ANSWER_SECONDS
 
+    def tell_whether_away(self, now_seconds: float) -> None:
+        """Log once that the brokers do not answer, and once that they do again."""
+        away_seconds = now_seconds - self._last_answer_seconds
+        is_away = self._failed_looks >= LOOKS_THAT_AGREE or away_seconds >= ANSWER_SECONDS
+        if is_away and not self._is_told_away:
+            log.warning(
+                "the brokers do not answer: waiting; what is read and not committed is kept and written when they do"
+            )
+        elif self._is_told_away and not is_away:
+            log.warning("the brokers answer again")
+        self._is_told_away = is_away
+
     async def look_at_topics_forever(self) -> None:
         """Look at the topics, for ever; raises what two looks in turn found wrong."""
         while True:
@@ -54,10 +73,12 @@ class BrokerView:
             try:
                 async with asyncio.timeout(CLIENT_SECONDS):
                     await self._app.options.check_topics()
-                self._answered_seconds = time.monotonic()
+                self._answered_seconds = self._last_answer_seconds = time.monotonic()
+                self._failed_looks = 0
                 self._faults[0] = ("", 0)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader
+                self._failed_looks += 1
             except VitalsError as fault:
                 self._confirm(0, fault)
 
@@ -139,7 +160,9 @@ class Lookout:
     async def tell_forever(self, watchdog: Watchdog) -> None:
         """Tell the watchdog what is seen, for ever."""
         while True:
-            watchdog.tell(self.see(time.monotonic()))
+            now_seconds = time.monotonic()
+            watchdog.tell(self.see(now_seconds))
+            self._brokers.tell_whether_away(now_seconds)
             await asyncio.sleep(BEAT_SECONDS)
 
     def see(self, now_seconds: float) -> Sight:

@@ -244,8 +244,29 @@ class BatchConsumer(driver.Consumer):
         return {tp: batch.first_offset for tp, batch in first.items() if batch is not None}
 
     async def wait_empty(self) -> None:
-        """Commit what is applied; batches still waiting are read again by the next owner."""
-        await self.flush_and_commit(is_last=True)
+        """Commit what is applied; batches still waiting are read again by the next owner.
+
+        At a stop an error is only noted, or nothing behind this would be stopped: the worker would not leave its group,
+        and the client's thread would keep the process.
+        """
+        try:
+            await self.flush_and_commit(is_last=True)
+        except Exception as error:
+            if not self.app.should_stop:
+                raise
+            self.app.note_failure(error)
+
+    def uncommitted(self) -> dict[TP, tuple[int, int]]:
+        """Return from where to where delivered records are not committed, as far as that is known."""
+        spans: dict[TP, tuple[int, int]] = {}
+        for tp in self.app.owned_inputs():
+            begin, delivered = self._committed_offset[tp], self._delivered.get(tp)
+            if begin is None and delivered:
+                begin = delivered[0].first_offset
+            end = self._read_offset[tp] or 0
+            if begin is not None and begin < end:
+                spans[tp] = (begin, end)
+        return spans
 
     async def on_stop(self) -> None:
         """Commit, then let go of every partition: the producer stops next, so nothing may begin to be written."""

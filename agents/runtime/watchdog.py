@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,6 +43,8 @@ SPIN_SHARE = 0.6
 # interpreter. Its only line is "Timeout", so the rules come first.
 BACKSTOP_SECONDS = 60.0
 BACKSTOP_INTERVAL_SECONDS = 5.0
+# The loop tells what it sees twice a second; after so long without a word it does not run.
+LOOP_RUNS_SECONDS = 2.0
 # A log that takes nothing more (a full pipe) must not keep the process alive.
 TELL_SECONDS = 3.0
 
@@ -152,11 +154,20 @@ class Rules:
         return f"the process computed for {busy_seconds:.0f} of {seconds:.0f} s, and nothing came of it"
 
 
-class Watchdog:
-    """The thread that asks the rules; it lives until the process ends, so that nothing can hang behind it."""
+def no_known_delay() -> str | None:
+    """Know no reason but the process itself why a stop does not end."""
+    return None
 
-    def __init__(self, limits: Limits) -> None:
+
+class Watchdog:
+    """The thread that asks the rules; it lives until the process ends, so that nothing can hang behind it.
+
+    `known_delay` tells why a stop does not end when that is no fault of the process; it then ends without stacks.
+    """
+
+    def __init__(self, limits: Limits, known_delay: Callable[[], str | None] = no_known_delay) -> None:
         self.limits = limits
+        self._known_delay = known_delay
         self._stop_asked_seconds: float | None = None
         self._sight = Sight(seconds=time.monotonic())
         self._rules = Rules(limits, time.monotonic())
@@ -187,19 +198,39 @@ class Watchdog:
             now_seconds = time.monotonic()
             reason = self._rules.judge(now_seconds, time.process_time(), self._sight, self._stop_asked_seconds)
             if reason is not None:
+                if told := self._known(now_seconds):
+                    end_quietly(told)
                 end_process(reason)
             if now_seconds - armed_seconds > BACKSTOP_INTERVAL_SECONDS:
                 armed_seconds = now_seconds
                 faulthandler.dump_traceback_later(self.limits.stall_seconds + BACKSTOP_SECONDS, exit=True)
             time.sleep(CHECK_SECONDS)
 
+    def _known(self, now_seconds: float) -> str | None:
+        """Return why a stop does not end, when the loop runs and others are the reason."""
+        if self._stop_asked_seconds is None or now_seconds - self._sight.seconds >= LOOP_RUNS_SECONDS:
+            return None
+        return self._known_delay()
+
 
 def end_process(reason: str) -> None:
     """Say why, show what every thread does, and end the process at once."""
-    anyhow = threading.Timer(TELL_SECONDS, os._exit, (EXIT_CODE,))
-    anyhow.daemon = True
-    anyhow.start()
+    _end_anyhow()
     log.error("watchdog: %s; ending it now, see the threads below", reason)
     faulthandler.dump_traceback(sys.stderr, all_threads=True)
     sys.stderr.flush()
     os._exit(EXIT_CODE)
+
+
+def end_quietly(told: str) -> None:
+    """Say what is known, and end the process at once."""
+    _end_anyhow()
+    log.error("%s", told)
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)
+
+
+def _end_anyhow() -> None:
+    anyhow = threading.Timer(TELL_SECONDS, os._exit, (EXIT_CODE,))
+    anyhow.daemon = True
+    anyhow.start()

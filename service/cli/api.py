@@ -55,7 +55,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
     from service.api.keys import KeyRing
-    from service.cli.worker import set_up_logging
+    from service.cli.process_log import set_up_logging
     from service.model.loader import load_model
 
     set_up_logging(settings)

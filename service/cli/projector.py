@@ -43,7 +43,7 @@ def run_projector(settings: Settings) -> int:
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.adapters.redis_client import check_redis, open_redis
-    from service.cli.worker import set_up_logging
+    from service.cli.process_log import set_up_logging
     from service.projector import open_projector
     from service.topic_catalogue import TopicNames
 

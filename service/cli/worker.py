@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.process_log import client_muted, set_up_logging
 from service.settings import Settings, load_settings
 
 HELP = """Score events from the input topics until stopped.
@@ -60,20 +60,9 @@ def run_worker(settings: Settings, **deps: Any) -> int:
     async def run() -> int:
         reload_asked = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload_asked.set)
-        partitions = await check_topics(bootstrap, TopicNames.from_settings(settings))
+        with client_muted():
+            partitions = await check_topics(bootstrap, TopicNames.from_settings(settings))
         made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, reload_asked=reload_asked, **deps)
         return await run_app(lambda: build_app(settings, made))
 
     return asyncio.run(run())
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to stderr, one line each; the libraries only from warnings on, and not that a busy loop's timers slip."""
-    level = settings.log_level.upper()
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for name in ("aiokafka", "faust", "mode"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    logging.getLogger("mode.timers").setLevel(logging.ERROR)
-    # A broker's first group has to wait for its coordinator; the client tries again by itself.
-    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
-    coordinator.addFilter(lambda record: "GroupCoordinatorNotAvailable" not in record.getMessage())

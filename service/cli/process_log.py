@@ -1,0 +1,68 @@
+"""The log of the commands that run until they are stopped: of the libraries only what is worth a person's time.
+
+The brokers' client says the same sentence dozens of times a second while the brokers are away. Each is told once, and
+again when it is still said after a while.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.settings import Settings
+
+REPEAT_SECONDS = 10.0
+# More texts than these in so short a time are not kept apart any more.
+KEPT_TEXTS = 1_000
+CLIENT = "aiokafka"
+
+
+class Repeats(logging.Filter):
+    """Lets an error of the brokers' client pass when the same text did not for ten seconds.
+
+    Warnings pass: each tells of a step of its own, such as a rebalance.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_seconds: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be logged."""
+        if record.levelno < logging.ERROR or record.name.partition(".")[0] != CLIENT:
+            return True
+        text = record.getMessage()
+        if record.created - self._told_seconds.get(text, 0.0) < REPEAT_SECONDS:
+            return False
+        if len(self._told_seconds) >= KEPT_TEXTS:
+            self._told_seconds.clear()
+        self._told_seconds[text] = record.created
+        return True
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to stderr, one line each; the libraries only from warnings on, and not that a busy loop's timers slip."""
+    level = settings.log_level.upper()
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Repeats())
+    for name in (CLIENT, "faust", "mode"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)
+    # A broker's first group has to wait for its coordinator; the client tries again by itself.
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    coordinator.addFilter(lambda record: "GroupCoordinatorNotAvailable" not in record.getMessage())
+
+
+@contextmanager
+def client_muted() -> Iterator[None]:
+    """Log nothing that the brokers' client says: what fails in the block is an error of ours, in one line."""
+    client = logging.getLogger(CLIENT)
+    before = client.level
+    client.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        client.setLevel(before)
