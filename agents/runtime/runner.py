@@ -60,7 +60,8 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     watchdog.note_stop()
     failure = next((each.exception() for each in watches if each.done()), None) or _reason(app, started)
-    ending.begin(await _cause(app, failure))
+    watchdog.stops_for = await _cause(app, failure)
+    ending.begin(watchdog.stops_for)
     await _stop(app)  # the watches go on: the watchdog must know whether the loop runs and the brokers answer
     failure = ending.failure or await _cause(app, _reason(app, started))
     for task in (*watches, started, crashed, asked):

@@ -168,6 +168,8 @@ class Watchdog:
     def __init__(self, limits: Limits, known_delay: Callable[[], str | None] = no_known_delay) -> None:
         self.limits = limits
         self._known_delay = known_delay
+        self.stops_for: BaseException | None = None
+        """Why the worker stops; None when it was asked to."""
         self._stop_asked_seconds: float | None = None
         self._sight = Sight(seconds=time.monotonic())
         self._rules = Rules(limits, time.monotonic())
@@ -200,7 +202,7 @@ class Watchdog:
             if reason is not None:
                 if told := self._known(now_seconds):
                     end_quietly(told)
-                end_process(reason)
+                end_process(f"{reason}: {self.stops_for}" if self.stops_for else reason)
             if now_seconds - armed_seconds > BACKSTOP_INTERVAL_SECONDS:
                 armed_seconds = now_seconds
                 faulthandler.dump_traceback_later(self.limits.stall_seconds + BACKSTOP_SECONDS, exit=True)
