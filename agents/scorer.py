@@ -191,8 +191,8 @@ class Scorer:
             else:
                 quiet += 1
                 if quiet % QUIET_REPORTS == 0:
-                    quiet_seconds = QUIET_REPORTS * REPORT_INTERVAL_SECONDS
-                    log.info("waiting: nothing read for %.0f s, %d partitions", quiet_seconds, len(self.tasks))
+                    owned = "1 partition" if len(self.tasks) == 1 else f"{len(self.tasks)} partitions"
+                    log.info("waiting: nothing read for %.0f s, %s", quiet * REPORT_INTERVAL_SECONDS, owned)
             reported = done
 
     async def publish_urgent(self, committer: Committer) -> None:

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Final, Protocol
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 
 from agents.runtime import decompression
@@ -71,6 +71,28 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def wait_until_stopped(self) -> None:
         """Wait for the stop itself: after a crash elsewhere the last offsets are committed through this thread."""
         await self._stopped.wait()
+
+    async def on_thread_stop(self) -> None:
+        """Close the client; brokers that do not answer cannot be told that it leaves, and find out by themselves."""
+        try:
+            await super().on_thread_stop()
+        except KafkaError as error:
+            self.log.warning("the brokers were not told that the worker leaves: %r", error)
+
+    def _stopped_set(self) -> None:
+        """Wake the thread, unless it could not start and has ended by itself."""
+        if self.thread_loop.is_closed():
+            self._stopped.set()
+        else:
+            super()._stopped_set()
+
+    def _start_thread(self) -> None:
+        """Run until stopped; an error that the app has taken over is told by it."""
+        try:
+            super()._start_thread()
+        except Exception as error:
+            if not any(error is known for known in self.app.failures):
+                raise
 
     def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
         """Print nothing: the error is the app's as well, and told once."""

@@ -244,3 +244,31 @@ def test_alerts_of_a_partition_do_not_wait_for_those_of_another() -> None:
         return committer.flushed
 
     assert asyncio.run(run()) == [(1, {b"first"}), (1, {b"second"})]
+
+
+def test_the_log_tells_what_was_done_and_that_nothing_was(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Counts are those of the last ten seconds, and a worker that waits says so once in every six of them."""
+    reports = 14
+    bench = Bench()
+    bench.scorer.counters.add("dead_letter_not_json", 3)
+    left = iter(range(reports))
+
+    async def pass_time(_: float) -> None:
+        if next(left, None) is None:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("agents.scorer.asyncio.sleep", pass_time)
+    caplog.set_level("INFO", logger="agents.scorer")
+
+    async def report() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await bench.scorer.report_forever({})
+
+    asyncio.run(report())
+    assert caplog.messages == [
+        "in 10 s: dead_letter_not_json 3",
+        "waiting: nothing read for 60 s, 1 partition",
+        "waiting: nothing read for 120 s, 1 partition",
+    ]

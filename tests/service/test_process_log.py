@@ -1,0 +1,53 @@
+"""The log of long-running commands: what the client of the brokers repeats is told once in ten seconds."""
+
+from __future__ import annotations
+
+import logging
+
+from service.cli.process_log import KEPT_TEXTS, Repeats, client_muted
+
+AWAY = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 29092)"
+
+
+def said(text: str, seconds: float, name: str = "aiokafka.client", level: int = logging.ERROR) -> logging.LogRecord:
+    """Make a record of that moment."""
+    record = logging.LogRecord(name, level, "client.py", 1, "%s", (text,), None)
+    record.created = seconds
+    return record
+
+
+def test_the_client_says_the_same_once_in_ten_seconds() -> None:
+    """A thousand repeats in fifteen seconds become two lines, and another text is not held back by them."""
+    repeats = Repeats()
+    passed = [moment for moment in range(1_000) if repeats.filter(said(AWAY, 100 + 0.015 * moment))]
+    assert passed == [0, 667]
+    assert repeats.filter(said(AWAY.replace("id 1", "id 2"), 100))
+
+
+def test_only_errors_of_the_client_are_repeats() -> None:
+    """Each warning tells of a rebalance of its own, and what the project says is never held back."""
+    repeats = Repeats()
+    for _ in range(3):
+        assert repeats.filter(said("because it is rebalancing", 100, level=logging.WARNING))
+        assert repeats.filter(said(AWAY, 100, name="agents.runtime.sight"))
+        assert repeats.filter(said(AWAY, 100, name="aiokafkaesque"))
+
+
+def test_texts_that_never_come_again_are_forgotten() -> None:
+    """Errors that name something new each time do not fill the memory."""
+    repeats = Repeats()
+    assert all(repeats.filter(said(f"failed {number}", 100)) for number in range(3 * KEPT_TEXTS))
+    assert len(repeats._told_seconds) <= KEPT_TEXTS
+
+
+def test_the_client_is_heard_again_after_it_was_muted() -> None:
+    """What is said in the block is not logged; after it, also when the block failed, everything is as before."""
+    client = logging.getLogger("aiokafka")
+    client.setLevel(logging.WARNING)
+    try:
+        with client_muted():
+            muted = client.isEnabledFor(logging.ERROR)
+        assert not muted
+        assert client.level == logging.WARNING
+    finally:
+        client.setLevel(logging.NOTSET)
