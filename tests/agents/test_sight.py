@@ -78,3 +78,4 @@ def test_a_stop_without_brokers_is_a_known_delay() -> None:
     assert ending.known_delay() == "worker stops: too many"
     brokers.look()
     assert ending.known_delay() is None
+    brokers.app.consumer._thread.thread_loop.close()  # type: ignore[attr-defined]  # a BatchConsumer

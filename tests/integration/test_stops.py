@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from service.adapters.embedded_kafka import EmbeddedKafka
 from service.adapters.topic_admin import apply_topics
-from service.settings import Settings
+from service.settings import Settings, load_settings
 from service.topic_catalogue import TopicNames
 from tests.chaos.logs import LOGIN, event
-from tests.integration.kafka_tools import TestedProcess, lag_records, produce, read_topic, start_worker
+from tests.integration.kafka_tools import (
+    TestedProcess,
+    lag_records,
+    produce,
+    read_topic,
+    start_worker,
+    wait_caught_up,
+)
 
+READY = "Worker ready"
+AWAY, BACK = "the brokers do not answer: waiting", "the brokers answer again"
 END_SECONDS = 90.0
+STOP_SECONDS = 9.0
+# Of a machine that others use as well.
+SPARE_SECONDS = 5.0
 DAY_MS = 1_772_323_200_000  # 2026-03-01
 ACCOUNTS = 20_000
 BAD_RECORDS = 100
@@ -64,3 +81,81 @@ def test_a_breaker_behind_a_backlog_ends_the_worker_in_its_time(
     assert_ended_for(worker, f"{names.input('usage')}/{BAD_PARTITION}: {BAD_RECORDS} records in a row")
     assert BAD_RECORDS <= lag_records(settings.broker or "", settings.app_id, names.inputs) < ACCOUNTS
     assert not read_topic(settings.broker or "", names.dead_letters("usage"))
+
+
+class Outage:
+    """A worker whose only broker, its own, goes away and comes back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kafka = EmbeddedKafka(folder / "broker", port=0)
+        self.kafka.start()
+        self._log = folder / "worker.log"
+        self.settings = load_settings(broker=self.kafka.bootstrap, app_id="outage", topic_prefix="o-", home=folder)
+        self.names = TopicNames.from_settings(self.settings)
+        asyncio.run(apply_topics(self.kafka.bootstrap, self.names))
+
+    def start(self, **variables: str) -> TestedProcess:
+        """Start a worker that brokers away for a while do not throw out of its group."""
+        worker = start_worker(self.settings, self._log, VITALS_SESSION_TIMEOUT_SECONDS="30", **variables)
+        worker.wait_for(READY, END_SECONDS)
+        return worker
+
+
+@pytest.fixture
+def outage(tmp_path: Path) -> Iterator[Outage]:
+    """Run a broker of this test's own."""
+    made = Outage(tmp_path)
+    yield made
+    made.kafka.stop()
+
+
+def test_a_worker_tells_once_that_brokers_go_and_come_back(outage: Outage) -> None:
+    """An outage is two lines of the worker's and few of the client's, and after it the worker works as before."""
+    with outage.start() as worker:
+        outage.kafka.stop()
+        began = time.monotonic()
+        worker.wait_for(AWAY, END_SECONDS)
+        time.sleep(10)
+        outage.kafka.start()
+        worker.wait_for(BACK, END_SECONDS)
+        away_seconds = time.monotonic() - began
+        publish_logins(outage.settings, outage.names, 10)
+        wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, outage.names.inputs, worker)
+        said = worker.output()
+        assert (said.count(AWAY), said.count(BACK)) == (1, 1), said[-5000:]
+        errors = [match["text"] for line in said.splitlines() if (match := LOG_LINE.match(line))["level"] == "ERROR"]  # type: ignore[index]
+        repeats_max = 1 + away_seconds / 10
+        assert all(errors.count(text) <= repeats_max for text in errors), said[-5000:]
+        assert worker.terminate(END_SECONDS) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_without_brokers_says_that_nothing_is_lost(outage: Outage, number: signal.Signals) -> None:
+    """A worker that cannot commit ends in its time, tells what the next start reads again, and shows no stacks."""
+    with outage.start(VITALS_COMMIT_INTERVAL_SECONDS="30") as worker:
+        publish_logins(outage.settings, outage.names, 10)
+        worker.wait_for("in 10 s: ", END_SECONDS)  # they are applied
+        uncommitted = lag_records(outage.kafka.bootstrap, outage.settings.app_id, outage.names.inputs)
+        outage.kafka.stop()
+        worker.wait_for(AWAY, END_SECONDS)
+        worker.process.send_signal(number)
+        began = time.monotonic()
+        assert worker.process.wait(END_SECONDS) == 1
+        assert time.monotonic() - began < STOP_SECONDS + SPARE_SECONDS
+        said = worker.output()
+        assert all(LOG_LINE.match(line) for line in said.splitlines()), said[-5000:]
+        assert "worker stops: the brokers do not answer, so " in said.splitlines()[-1]
+        assert "nothing is lost" in said.splitlines()[-1]
+        assert uncommitted == 0 or f"{outage.names.input('usage')}/" in said.splitlines()[-1]
+    outage.kafka.start()
+    with outage.start() as worker:
+        wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, outage.names.inputs, worker)
+        assert worker.terminate(END_SECONDS) == 0
+
+
+def test_a_start_without_a_broker_is_one_line(vitals: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    """Nothing of the client's stands before the line that names the address and the setting."""
+    done = vitals("worker", VITALS_BROKER="127.0.0.1:1")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "no Kafka answers at 127.0.0.1:1" in done.stderr
