@@ -51,6 +51,11 @@ class BatchConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    def _crash(self, reason: BaseException) -> None:
+        """Crash alone: the last commit and a rebalance need the client's thread and the queue of its calls."""
+        self._crashed.set()
+        self.crash_reason = reason
+
     # -- delivery ----------------------------------------------------------------------------------------
 
     async def _drain_messages(self, fetcher: Any) -> None:

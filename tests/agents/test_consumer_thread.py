@@ -41,16 +41,42 @@ def make_thread(*, can_start: bool = True) -> Any:
     return thread
 
 
-def test_the_last_commit_finds_the_thread_after_a_crash(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_last_commit_and_a_rebalance_find_the_thread_after_a_crash(capfd: pytest.CaptureFixture[str]) -> None:
     """What ends the app does not end the thread, or the commit of what is applied would wait for it for ever."""
 
     async def answer() -> str:
-        return "committed"
+        return "done"
+
+    async def crash_then_stop() -> list[Any]:
+        thread = make_thread()
+        calls = thread.app.consumer._method_queue
+        await calls.start()
+        await thread.start()
+        thread.app.consumer._crash(TopicError("too many dead letters"))
+        await asyncio.sleep(NOTICED_SECONDS)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                commit = await thread.call_thread(answer)
+                revoke = await (await calls.call(asyncio.get_running_loop().create_future(), answer))
+                return [commit, revoke]
+        finally:
+            await thread.stop()
+            await calls.stop()
+
+    assert asyncio.run(crash_then_stop()) == ["done", "done"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_thread_serves_after_an_error_of_its_own() -> None:
+    """A commit that the brokers refuse crashes the thread's service; what is left to do still goes through it."""
+
+    async def answer() -> str:
+        return "done"
 
     async def crash_then_stop() -> Any:
         thread = make_thread()
         await thread.start()
-        thread.app.consumer._crash(TopicError("too many dead letters"))
+        thread._crash(TopicError("refused"))
         await asyncio.sleep(NOTICED_SECONDS)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -58,8 +84,7 @@ def test_the_last_commit_finds_the_thread_after_a_crash(capfd: pytest.CaptureFix
         finally:
             await thread.stop()
 
-    assert asyncio.run(crash_then_stop()) == "committed"
-    assert "Traceback" not in capfd.readouterr().err
+    assert asyncio.run(crash_then_stop()) == "done"
 
 
 def test_a_thread_that_could_not_start_is_stopped_without_an_error(capfd: pytest.CaptureFixture[str]) -> None:
