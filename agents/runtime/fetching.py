@@ -68,6 +68,8 @@ class Taken(list[Record]):
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, which takes what is fetched in whole batches; aborted records are left out."""
 
+    app: Any  # a RuntimeApp; its module imports this one through others
+
     async def wait_until_stopped(self) -> None:
         """Wait for the stop itself: after a crash elsewhere the last offsets are committed through this thread."""
         await self._stopped.wait()

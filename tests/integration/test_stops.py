@@ -120,7 +120,7 @@ def test_a_worker_tells_once_that_brokers_go_and_come_back(outage: Outage) -> No
         worker.wait_for(BACK, END_SECONDS)
         away_seconds = time.monotonic() - began
         publish_logins(outage.settings, outage.names, 10)
-        wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, outage.names.inputs, worker)
+        wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, [*outage.names.inputs], worker)
         said = worker.output()
         assert (said.count(AWAY), said.count(BACK)) == (1, 1), said[-5000:]
         errors = [match["text"] for line in said.splitlines() if (match := LOG_LINE.match(line))["level"] == "ERROR"]  # type: ignore[index]
@@ -149,7 +149,7 @@ def test_a_stop_without_brokers_says_that_nothing_is_lost(outage: Outage, number
         assert uncommitted == 0 or f"{outage.names.input('usage')}/" in said.splitlines()[-1]
     outage.kafka.start()
     with outage.start() as worker:
-        wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, outage.names.inputs, worker)
+        wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, [*outage.names.inputs], worker)
         assert worker.terminate(END_SECONDS) == 0
 
 
