@@ -43,7 +43,8 @@ class BrokerView:
     def __init__(self, app: RuntimeApp) -> None:
         self._app = app
         self._answered_seconds: float | None = None
-        self._last_answer_seconds = time.monotonic()
+        self._silent_seconds = 0.0  # a process that does not run hears no answer either, so only beats count
+        self._beat_seconds = time.monotonic()
         self._failed_looks = 0
         self._is_told_away = False
         self._faults = [("", 0), ("", 0)]  # of topics and of ends, and how many looks in turn found it
@@ -56,8 +57,9 @@ class BrokerView:
 
     def tell_whether_away(self, now_seconds: float) -> None:
         """Log once that the brokers do not answer, and once that they do again."""
-        away_seconds = now_seconds - self._last_answer_seconds
-        is_away = self._failed_looks >= LOOKS_THAT_AGREE or away_seconds >= ANSWER_SECONDS
+        self._silent_seconds += min(now_seconds - self._beat_seconds, 2 * BEAT_SECONDS)
+        self._beat_seconds = now_seconds
+        is_away = self._failed_looks >= LOOKS_THAT_AGREE or self._silent_seconds >= ANSWER_SECONDS
         if is_away and not self._is_told_away:
             log.warning(
                 "the brokers do not answer: waiting; what is read and not committed is kept and written when they do"
@@ -73,8 +75,8 @@ class BrokerView:
             try:
                 async with asyncio.timeout(CLIENT_SECONDS):
                     await self._app.options.check_topics()
-                self._answered_seconds = self._last_answer_seconds = time.monotonic()
-                self._failed_looks = 0
+                self._answered_seconds = time.monotonic()
+                self._failed_looks, self._silent_seconds = 0, 0.0
                 self._faults[0] = ("", 0)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader

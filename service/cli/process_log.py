@@ -17,12 +17,13 @@ REPEAT_SECONDS = 10.0
 # More texts than these in so short a time are not kept apart any more.
 KEPT_TEXTS = 1_000
 CLIENT = "aiokafka"
+GROUP = "aiokafka.consumer.group_coordinator"
 
 
 class Repeats(logging.Filter):
-    """Lets an error of the brokers' client pass when the same text did not for ten seconds.
+    """Lets a text of the brokers' client pass when the same did not for ten seconds.
 
-    Warnings pass: each tells of a step of its own, such as a rebalance.
+    Warnings about the group pass: each tells of a step of its own in a rebalance.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,8 @@ class Repeats(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is to be logged."""
-        if record.levelno < logging.ERROR or record.name.partition(".")[0] != CLIENT:
+        is_step = record.name == GROUP and record.levelno < logging.ERROR
+        if is_step or record.name.partition(".")[0] != CLIENT:
             return True
         text = record.getMessage()
         if record.created - self._told_seconds.get(text, 0.0) < REPEAT_SECONDS:
@@ -52,7 +54,7 @@ def set_up_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)
     # A broker's first group has to wait for its coordinator; the client tries again by itself.
-    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+    coordinator = logging.getLogger(GROUP)
     coordinator.addFilter(lambda record: "GroupCoordinatorNotAvailable" not in record.getMessage())
 
 

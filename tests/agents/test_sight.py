@@ -41,7 +41,7 @@ class Brokers:
         async def look() -> None:
             looking = asyncio.ensure_future(self.view.look_at_topics_forever())
             while not looking.done():
-                self.view.tell_whether_away(self.view._last_answer_seconds)
+                self.view.tell_whether_away(0.0)
                 await asyncio.sleep(0)
 
         asyncio.run(look())
@@ -61,10 +61,22 @@ def test_away_and_back_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_look_without_an_answer_is_away_as_well(caplog: pytest.LogCaptureFixture) -> None:
     """Brokers that keep a question for ten seconds are away, though no look has failed."""
     view = Brokers().view
-    for seconds in (0.0, sight.ANSWER_SECONDS - 0.1, sight.ANSWER_SECONDS, 60.0):
-        view.tell_whether_away(view._last_answer_seconds + seconds)
+    begin_seconds = view._beat_seconds
+    beats = round(sight.ANSWER_SECONDS / sight.BEAT_SECONDS)
+    for beat in range(1, beats):
+        view.tell_whether_away(begin_seconds + beat * sight.BEAT_SECONDS)
+    assert not caplog.messages
+    for beat in range(beats, 5 * beats):
+        view.tell_whether_away(begin_seconds + beat * sight.BEAT_SECONDS)
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(AWAY)
+
+
+def test_a_worker_that_did_not_run_heard_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """A minute in which the worker got no time of the machine says nothing of the brokers."""
+    view = Brokers().view
+    view.tell_whether_away(view._beat_seconds + 60.0)
+    assert not caplog.messages
 
 
 def test_a_stop_without_brokers_is_a_known_delay() -> None:

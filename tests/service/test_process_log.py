@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from service.cli.process_log import KEPT_TEXTS, Repeats, client_muted
+from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted
 
 AWAY = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 29092)"
 
@@ -24,13 +24,17 @@ def test_the_client_says_the_same_once_in_ten_seconds() -> None:
     assert repeats.filter(said(AWAY.replace("id 1", "id 2"), 100))
 
 
-def test_only_errors_of_the_client_are_repeats() -> None:
-    """Each warning tells of a rebalance of its own, and what the project says is never held back."""
+def test_steps_of_the_group_and_the_project_itself_are_no_repeats() -> None:
+    """Each warning about the group tells of a rebalance of its own, and what the project says is never held back."""
     repeats = Repeats()
     for _ in range(3):
-        assert repeats.filter(said("because it is rebalancing", 100, level=logging.WARNING))
+        assert repeats.filter(said("because it is rebalancing", 100, name=GROUP, level=logging.WARNING))
         assert repeats.filter(said(AWAY, 100, name="agents.runtime.sight"))
         assert repeats.filter(said(AWAY, 100, name="aiokafkaesque"))
+    assert repeats.filter(said(AWAY, 100, name=GROUP))
+    assert not repeats.filter(said(AWAY, 101, name=GROUP))
+    assert repeats.filter(said("NodeNotReadyError", 100, level=logging.WARNING))
+    assert not repeats.filter(said("NodeNotReadyError", 101, level=logging.WARNING))
 
 
 def test_texts_that_never_come_again_are_forgotten() -> None:
