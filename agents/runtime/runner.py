@@ -23,6 +23,8 @@ from service.errors import DependencyError, VitalsError
 STOP_SECONDS = 9.0
 # Of which so much may be used to find out what is wrong.
 CAUSE_SECONDS = 2.0
+# And so much for a last commit after an error, so that the rest can be stopped as well.
+LAST_COMMIT_SECONDS = 4.0
 
 # Young objects before a collection: batches and states are freed by reference counts, so collections find little.
 GC_THRESHOLDS = (50_000, 20, 1_000)
@@ -62,6 +64,8 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
     failure = next((each.exception() for each in watches if each.done()), None) or _reason(app, started)
     watchdog.stops_for = await _cause(app, failure)
     ending.begin(watchdog.stops_for)
+    if watchdog.stops_for is not None:
+        app.last_commit_seconds = LAST_COMMIT_SECONDS
     await _stop(app)  # the watches go on: the watchdog must know whether the loop runs and the brokers answer
     failure = ending.failure or await _cause(app, _reason(app, started))
     for task in (*watches, started, crashed, asked):

@@ -252,13 +252,18 @@ class BatchConsumer(driver.Consumer):
         """Commit what is applied; batches still waiting are read again by the next owner.
 
         At a stop an error is only noted, or nothing behind this would be stopped: the worker would not leave its group,
-        and the client's thread would keep the process.
+        and the client's thread would keep the process. A worker that ends for an error does not wait for views, and for
+        the rest no longer than it may: what is not written by then is read again.
         """
+        most_seconds = self.app.last_commit_seconds
         try:
-            await self.flush_and_commit(is_last=True)
+            async with asyncio.timeout(most_seconds):
+                await self.flush_and_commit(is_last=most_seconds is None)
         except Exception as error:
             if not self.app.should_stop:
                 raise
+            if most_seconds is not None and isinstance(error, TimeoutError):
+                self.log.warning("the last commit is given up after %.0f s; the next start reads again", most_seconds)
             self.app.note_failure(error)
 
     def uncommitted(self) -> dict[TP, tuple[int, int]]:
