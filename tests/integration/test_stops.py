@@ -39,7 +39,7 @@ ACCOUNTS = 10_000
 BAD_RECORDS = 100
 BAD_PARTITION = 3
 # A machine that others use as well may leave a worker without time for seconds.
-PATIENT = {"VITALS_SESSION_TIMEOUT_SECONDS": "60"}
+PATIENT = {"VITALS_SESSION_TIMEOUT_SECONDS": "30"}
 UNLIMITED = {"VITALS_DEAD_LETTER_RATIO_MAX": "1", "VITALS_DEAD_LETTER_RUN_MAX": "0"}
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>\w+) +(?P<text>.*)")
 
