@@ -74,8 +74,8 @@ class RuntimeApp(faust.App):
         self.before_write: Callable[[], None] = no_question
         self.failures: list[BaseException] = []
         """Every error that ends the app, in the order they came; those behind the first are often its echoes."""
-        self.last_commit_seconds: float | None = None
-        """How long the last commit may take when the app ends for an error; None while it does not."""
+        self.last_commit_until: float | None = None
+        """Up to when, by the loop's clock, the last commit may go on as the app ends for an error; None until then."""
         super().__init__(
             options.app_id,
             broker=[f"kafka://{address}" for address in options.bootstrap.split(",")],

@@ -1,7 +1,7 @@
 """Why a worker ends, in the one line that is its last: what went wrong, or what is not committed and why.
 
-With the brokers away a stop cannot commit, so the watchdog ends it; that is no fault of the process, so there is
-nothing to look for in its threads.
+With the brokers away, or topics gone, a stop may not be able to end, so the watchdog ends it; that is no fault of the
+process, so there is nothing to look for in its threads.
 """
 
 from __future__ import annotations
@@ -43,10 +43,13 @@ class Ending:
         self._uncommitted = _spans(cast("BatchConsumer", self._app.consumer).uncommitted())
 
     def known_delay(self) -> str | None:
-        """Return why the stop cannot end, when that is the brokers; for the watchdog's thread."""
-        if self._uncommitted is None or self._brokers.answers(time.monotonic()):
+        """Return why the stop cannot end, when that is known; for the watchdog's thread."""
+        if self._uncommitted is None:
             return None
-        return f"worker stops: {self.failure if isinstance(self.failure, VitalsError) else self._brokers_away()}"
+        known = self.failure if isinstance(self.failure, VitalsError) else self._brokers.fault
+        if known is None and not self._brokers.answers(time.monotonic()):
+            known = self._brokers_away()
+        return None if known is None else f"worker stops: {known}"
 
     def tell(self, failure: BaseException) -> int:
         """Log why the worker ended; return its exit code."""

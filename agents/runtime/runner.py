@@ -65,7 +65,7 @@ async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SE
     watchdog.stops_for = await _cause(app, failure)
     ending.begin(watchdog.stops_for)
     if watchdog.stops_for is not None:
-        app.last_commit_seconds = LAST_COMMIT_SECONDS
+        app.last_commit_until = loop.time() + LAST_COMMIT_SECONDS
     await _stop(app)  # the watches go on: the watchdog must know whether the loop runs and the brokers answer
     failure = ending.failure or await _cause(app, _reason(app, started))
     for task in (*watches, started, crashed, asked):

@@ -48,6 +48,8 @@ class BrokerView:
         self._failed_looks = 0
         self._is_told_away = False
         self._faults = [("", 0), ("", 0)]  # of topics and of ends, and how many looks in turn found it
+        self.fault: VitalsError | None = None
+        """What looks that agree found wrong with the topics."""
         self.ends: dict[TP, int] = {}
         self.client_answers = 0
 
@@ -75,14 +77,18 @@ class BrokerView:
             try:
                 async with asyncio.timeout(CLIENT_SECONDS):
                     await self._app.options.check_topics()
-                self._answered_seconds = time.monotonic()
-                self._failed_looks, self._silent_seconds = 0, 0.0
+                self._note_answer()
                 self._faults[0] = ("", 0)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader
                 self._failed_looks += 1
             except VitalsError as fault:
+                self._note_answer()
                 self._confirm(0, fault)
+
+    def _note_answer(self) -> None:
+        self._answered_seconds = time.monotonic()
+        self._failed_looks, self._silent_seconds = 0, 0.0
 
     async def look_at_ends_forever(self) -> None:
         """Look at the ends of partitions, for ever; raises what two looks in turn, or one foreign record, found wrong.
@@ -106,6 +112,7 @@ class BrokerView:
         seen, times = self._faults[kind]
         self._faults[kind] = (str(fault), times + 1 if seen == str(fault) else 1)
         if self._faults[kind][1] >= LOOKS_THAT_AGREE:
+            self.fault = fault
             raise fault
 
     async def _look_at_own_ends(self) -> None:

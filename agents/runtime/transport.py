@@ -255,15 +255,13 @@ class BatchConsumer(driver.Consumer):
         and the client's thread would keep the process. A worker that ends for an error does not wait for views, and for
         the rest no longer than it may: what is not written by then is read again.
         """
-        most_seconds = self.app.last_commit_seconds
+        until = self.app.last_commit_until
         try:
-            async with asyncio.timeout(most_seconds):
-                await self.flush_and_commit(is_last=most_seconds is None)
+            async with asyncio.timeout_at(until):
+                await self.flush_and_commit(is_last=until is None)
         except Exception as error:
             if not self.app.should_stop:
                 raise
-            if most_seconds is not None and isinstance(error, TimeoutError):
-                self.log.warning("the last commit is given up after %.0f s; the next start reads again", most_seconds)
             self.app.note_failure(error)
 
     def uncommitted(self) -> dict[TP, tuple[int, int]]:
@@ -281,7 +279,11 @@ class BatchConsumer(driver.Consumer):
     async def on_stop(self) -> None:
         """Commit, then let go of every partition: the producer stops next, so nothing may begin to be written."""
         await super().on_stop()
-        await self._give_up_partitions()
+        try:
+            async with asyncio.timeout_at(self.app.last_commit_until):
+                await self._give_up_partitions()
+        except TimeoutError:
+            self.forget_partitions()  # whatever is under way ends with the process, as in a crash
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit, then forget every partition (Faust's protocol revokes all of them at each rebalance)."""

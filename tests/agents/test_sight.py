@@ -79,15 +79,15 @@ def test_a_worker_that_did_not_run_heard_no_answer(caplog: pytest.LogCaptureFixt
     assert not caplog.messages
 
 
-def test_a_stop_without_brokers_is_a_known_delay() -> None:
-    """The watchdog is told what it may say instead of stacks once the stop has begun, and while no broker answers."""
+def test_a_stop_without_brokers_or_for_a_known_reason_is_a_known_delay() -> None:
+    """The watchdog is told what it may say instead of stacks, once the stop has begun."""
     brokers = Brokers(True)
     ending = Ending(brokers.app, brokers.view, CrashReports())
     assert ending.known_delay() is None
     ending.begin(None)
     assert "the brokers do not answer, so what was done last is not committed" in (ending.known_delay() or "")
-    ending.begin(TopicError("too many"))
-    assert ending.known_delay() == "worker stops: too many"
     brokers.look()
     assert ending.known_delay() is None
+    ending.begin(TopicError("too many"))
+    assert ending.known_delay() == "worker stops: too many"
     brokers.app.consumer._thread.thread_loop.close()  # type: ignore[attr-defined]  # a BatchConsumer
