@@ -120,7 +120,7 @@ def uncommitted_not_rewound() -> None:
     patch(ChunkedRecovery, "_seek_inputs", seek_committed)
 
 
-@mutant("F7bp", "to be sent")
+@mutant("F7bk", "to be sent")
 def owner_epoch_ignored() -> None:
     """Write every state and marker with the epoch that there was before owners had one."""
     finish = Partition.finish_recovery

@@ -223,8 +223,8 @@ def mutant_table(results: Mapping[str, Result]) -> str:
     for name, result in results.items():
         kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(_found(result.verdict).items()))
         noticed = kinds or (result.failure.partition("\n")[0][:120] if result.noticed else "**not noticed**")
-        rows.append([MUTANTS[name].title, result.scenario, noticed])
-    return _table(("bug", "scenario", "noticed as"), rows)
+        rows.append([MUTANTS[name].title, result.scenario, result.seed, noticed])
+    return _table(("bug", "scenario", "seed", "noticed as"), rows)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -212,8 +212,9 @@ def die_as_zombie(run: Run, times: int, points: tuple[str, ...] = (TO_BE_SENT,))
         run.special = lambda _: {}
         run.fleet.wait_until(lambda slot=slot: slot.frozen or not slot.alive, "w0 to freeze", 60)  # type: ignore[misc]
         run.history.note("w0 froze in a flush")
-        run.fleet.pass_time(ZOMBIE_SECONDS)
-        run.end_producing()
+        run.fleet.pass_time(SESSION_TIMEOUT_SECONDS / 2)
+        run.end_producing()  # so its successor stores many accounts once, as the zombie will
+        run.fleet.pass_time(ZOMBIE_SECONDS - SESSION_TIMEOUT_SECONDS / 2)
         run.catch_up()  # nothing comes after what the zombie writes
         run.fleet.resume(slot)
         slot.expected_to_run = False
