@@ -31,6 +31,7 @@ PRODUCE_BATCH_BYTES = 512 * 1024
 # more waits in memory, and turns between partitions come later.
 FETCH_BYTES = 2 * 1024 * 1024
 REQUEST_TIMEOUT_SECONDS = 40.0
+JOIN_MARGIN_SECONDS = 10.0
 
 # A value that no flush touched for one to two such intervals is kept encoded.
 IDLE_SECONDS = 30.0
@@ -92,7 +93,8 @@ class RuntimeApp(faust.App):
             broker_commit_interval=options.commit_interval_seconds,
             broker_session_timeout=options.session_timeout_seconds,
             broker_heartbeat_interval=options.session_timeout_seconds / 4,
-            broker_request_timeout=REQUEST_TIMEOUT_SECONDS,
+            # Joining a group may take as long as its silent members are waited for.
+            broker_request_timeout=max(REQUEST_TIMEOUT_SECONDS, options.session_timeout_seconds + JOIN_MARGIN_SECONDS),
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=FETCH_BYTES,
             producer_acks=-1,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 
 from aiokafka import AIOKafkaConsumer
 
@@ -34,5 +35,6 @@ async def consume() -> None:
         await consumer.stop()
 
 
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as `head` that has enough ends this quietly
 with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
     asyncio.run(consume())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -103,3 +104,17 @@ def test_what_was_delivered_goes_with_its_state() -> None:
         assert consumer.take_offsets() == {}
 
     with_recovery(check)
+
+
+def test_every_session_timeout_that_is_allowed_makes_a_client() -> None:
+    """The client waits for an answer longer than the group waits for a silent member."""
+
+    async def run() -> None:
+        app = RuntimeApp(dataclasses.replace(OPTIONS, session_timeout_seconds=300.0), CountHooks())
+        thread = cast("Any", app.consumer)._thread
+        try:
+            await thread._create_consumer(asyncio.get_running_loop()).stop()
+        finally:
+            thread.thread_loop.close()
+
+    asyncio.run(run())
