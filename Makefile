@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench bench-peers quality chaos chaos-mutants starts lock clean soak
+.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality chaos chaos-mutants starts lock clean soak
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ bench: install ## measure throughput, latency, memory and recovery on the embedd
 
 bench-peers: install ## compare with other engines, each installed at first use (up to an hour; ARGS="--only ours kstreams-1 --events 100000")
 	@$(BIN)/python -m benchmarks.peers.run $(ARGS)
+
+bench-growth: install ## measure how an event's cost grows with accounts, partitions, batches, sizes, lateness and alerts
+	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
 quality: install ## judge the default model on simulated companies: who is warned, who is bothered (ARGS="--json")
 	@$(BIN)/python -m benchmarks.alert_quality $(ARGS)

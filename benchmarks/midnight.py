@@ -5,9 +5,8 @@ that acknowledges after a fixed time, and events that come by a fixed plan. Firs
 it is midnight for everybody. A batch's delay runs from the instant at which the plan has it to its last event's
 application, so a loop that is held up shows in full. Both parts are of one run, and their ratio is what is promised.
 
-Time is this process's own: computing takes the processor time that it took, waiting takes what was asked for, and
-what other processes do meanwhile takes none. The accounts that are due lie encoded, as after a recovery; the events
-are of a few thousand others that live.
+The accounts that are due lie encoded, as after a recovery; the events are of a few thousand others that live. For the
+clock and the parts of the worker see `benchmarks.inner_worker`.
 """
 
 from __future__ import annotations
@@ -17,41 +16,26 @@ import asyncio
 import gc
 import json
 import resource
-import selectors
 import sys
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from statistics import median, quantiles
-from typing import Any, Final, cast
+from typing import Final
 
 import psutil
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.structs import ConsumerRecord
-from faust.types import TP
 
-from agents.breaker import Breaker
-from agents.ingest import Ingest
-from agents.inputs import Inputs
-from agents.runtime.batch import RecordBatch
-from agents.runtime.commit import Committer
-from agents.runtime.producer import Ack, OutRecord, send_records
 from agents.runtime.runner import GC_THRESHOLDS
-from agents.runtime.table import FORMAT, HEADER, Partition, PartitionedTable
-from agents.scorer import Scorer
 from benchmarks.figures import Figure, as_json, machine, print_table
+from benchmarks.inner_worker import MIDNIGHT_MS, OwnProcessorLoop, Worker, fill, states_with_history
 from benchmarks.worker_process import BenchmarkError
 from benchmarks.workload import DAY_MS, Workload, account_name
 from schemas.times import time_text
-from service.ingest import Decoder
 from service.model.loader import load_model
-from service.scoring.engine import advance, mark_sent, step
+from service.scoring.engine import advance, mark_sent
 from service.scoring.model import Model
 from service.scoring.state import AccountState
-from service.scoring.state_codec import encode
-from service.topic_catalogue import TopicNames
 
 PARTITIONS: Final = 8
 TEMPLATES: Final = 500
@@ -59,185 +43,24 @@ SILENT_DAYS = 10  # past the days of silence that the packaged model lets pass
 LIVE_ACCOUNTS: Final = 4_000
 EVENTS_PER_SECOND: Final = 10_000
 BATCH_EVENTS: Final = 100
-COMMIT_SECONDS: Final = 0.5
-ACK_SECONDS: Final = 0.005
-PRODUCE_BATCH_BYTES: Final = 256 * 1024
 POLL_SECONDS: Final = 0.1
 GOAL_RATIO: Final = 2.0
 NORMAL_SECONDS: Final = 10.0
 MILLION: Final = 1_000_000
-MIDNIGHT_MS: Final = 20_500 * DAY_MS
-TOPICS: Final = TopicNames()
-USAGE: Final = TOPICS.input("usage")
-
-
-class OwnProcessorLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is the processor time of this process, and all the waiting that it left out."""
-
-    def __init__(self) -> None:
-        self.left_out_seconds = 0.0
-        super().__init__(_PatientSelector(self))
-
-    def time(self) -> float:
-        """Return the loop's time in seconds."""
-        return time.process_time() + self.left_out_seconds
-
-
-class _PatientSelector(selectors.DefaultSelector):
-    """Lets a wait be over at once, and tells the loop how long it would have been."""
-
-    def __init__(self, loop: OwnProcessorLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is not None and timeout > 0:
-            self._loop.left_out_seconds += timeout
-            timeout = 0
-        return super().select(timeout)
-
-
-class InstantProducer:
-    """Packs batches as the real producer does and has them acknowledged a fixed time later."""
-
-    def __init__(self) -> None:
-        self._ends: Counter[tuple[str, int]] = Counter()
-
-    def create_batch(self) -> BatchBuilder:
-        """Make an empty batch."""
-        return BatchBuilder(PRODUCE_BATCH_BYTES, 0)
-
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Ack]:
-        """Close the batch; return the acknowledgement to wait for."""
-        records = batch.record_count()
-        batch.close()
-        self._ends[topic, partition] += records
-        ack = Ack(topic, self._ends[topic, partition] - records, records)
-        return asyncio.ensure_future(asyncio.sleep(ACK_SECONDS, ack))
-
-
-class OwnedPartitions:
-    """What the committer asks of the table."""
-
-    def __init__(self, partitions: Sequence[Partition]) -> None:
-        self.owned = {partition.number: partition for partition in partitions}
-
-    def partition(self, number: int) -> Partition | None:
-        """Return an owned partition."""
-        return self.owned.get(number)
-
-
-class ReadInputs:
-    """Inputs that are always read to their end."""
-
-    names = (*TOPICS.inputs, TOPICS.rekeyed)
-
-    def are_read(self, partition: int) -> bool:  # noqa: ARG002 - the real inputs' signature
-        """Say yes: live events are applied as they come."""
-        return True
-
-
-class Worker:
-    """The parts of a worker that score and store, on a clock that starts at any instant."""
-
-    def __init__(self, model: Model, now_seconds: Callable[[], float]) -> None:
-        self._now_seconds = now_seconds
-        self._origin_ms = MIDNIGHT_MS - 3_600_000
-        self._begin_seconds = now_seconds()
-        self.scorer = Scorer(model, TOPICS, "wall", self.now_ms)
-        self.partitions = [Partition(number, self.scorer) for number in range(PARTITIONS)]
-        producer = cast("Any", InstantProducer())
-        self._table = OwnedPartitions(self.partitions)
-        self._committer = Committer(cast("PartitionedTable", self._table), "changelog", lambda: producer)
-
-        async def send(records: list[OutRecord]) -> None:
-            await send_records(producer, records)
-
-        self.inputs = cast("Inputs", ReadInputs())
-        self.ingest = Ingest(
-            scorer=self.scorer,
-            topics=TOPICS,
-            decoder=Decoder(self.now_ms),
-            breaker=Breaker(1, 0),
-            partitions=PARTITIONS,
-            send=send,
-            inputs=self.inputs,
-        )
-        self._offsets = [0] * PARTITIONS
-
-    def now_ms(self) -> int:
-        """Return the worker's wall clock."""
-        return self._origin_ms + int((self._now_seconds() - self._begin_seconds) * 1_000)
-
-    def strike_midnight(self) -> None:
-        """Set the clock to midnight."""
-        self._origin_ms, self._begin_seconds = MIDNIGHT_MS, self._now_seconds()
-
-    def loops(self) -> list[asyncio.Task[None]]:
-        """Start the loops that the worker has beside its agents."""
-        return [
-            asyncio.create_task(self.scorer.tick_forever(self.inputs)),
-            asyncio.create_task(self.scorer.publish_urgent(self._committer)),
-            asyncio.create_task(self._commit_forever()),
-        ]
-
-    async def _commit_forever(self) -> None:
-        async def commit_offsets(_offsets: object) -> bool:
-            await asyncio.sleep(ACK_SECONDS)
-            return True
-
-        while True:
-            await asyncio.sleep(COMMIT_SECONDS)
-            await self._committer.commit(lambda: {TP(USAGE, 0): 1}, commit_offsets)
-
-    def batch(self, number: int, items: Sequence[tuple[bytes, bytes]]) -> RecordBatch:
-        """Make a batch of keys and values for one partition."""
-        first = self._offsets[number]
-        self._offsets[number] += len(items)
-        records = [
-            ConsumerRecord(USAGE, number, first + index, 0, 0, key, value, None, len(key), len(value), ())
-            for index, (key, value) in enumerate(items)
-        ]
-        return RecordBatch(TP(USAGE, number), records, self.partitions[number])
-
-    def all_ticked(self) -> bool:
-        """Return whether nobody waits for this midnight any more."""
-        return all(not task.due or task.due[0][0] > MIDNIGHT_MS for task in self.scorer.tasks.values())
 
 
 def states_before_midnight(model: Model) -> list[AccountState]:
     """Make accounts with a history that fell silent: they are due at every midnight, the coming one too."""
-    decoder = Decoder(lambda: MIDNIGHT_MS)
-    states: dict[str, AccountState] = {}
-    for item in Workload(3).history(2 * TEMPLATES, MIDNIGHT_MS - SILENT_DAYS * DAY_MS):
-        event = decoder.decode_value(None, item.value)
-        state = states.setdefault(event.account, AccountState(event.account))
-        step(state, event, event.time_ms, model)
-    for state in states.values():
+    states = states_with_history(model, 2 * TEMPLATES, MIDNIGHT_MS - SILENT_DAYS * DAY_MS)
+    for state in states:
         advance(state, MIDNIGHT_MS - 1, model)
         mark_sent(state, state.seq)
-    due = [state for state in states.values() if state.next_due_ms == MIDNIGHT_MS]
+    due = [state for state in states if state.next_due_ms == MIDNIGHT_MS]
     if len(due) < TEMPLATES // 2:
         raise RuntimeError(
             f"only {len(due)} of {len(states)} accounts are due at midnight: there is nothing to measure"
         )
     return due
-
-
-def fill(worker: Worker, states: Sequence[AccountState], accounts: int) -> list[list[bytes]]:
-    """Give every partition its encoded accounts, then start the tasks; return the keys that events are for."""
-    templates = [HEADER.pack(FORMAT, 0, state.revision) + encode(state) for state in states]
-    live: list[list[bytes]] = [[] for _ in worker.partitions]
-    for number in range(accounts + LIVE_ACCOUNTS):
-        partition = worker.partitions[number % PARTITIONS]
-        key = account_name(number).encode()
-        # A copy of its own, as every account has one.
-        partition.data[key] = bytes(bytearray(templates[number % len(templates)]))
-        if number >= accounts:
-            live[number % PARTITIONS].append(key)
-    for partition in worker.partitions:
-        worker.scorer.recovered(partition, [])
-    return live
 
 
 class Plan:
@@ -320,9 +143,10 @@ async def spend_night(accounts: int) -> Night:
     worker = Worker(model, now_seconds)
     empty_bytes = psutil.Process().memory_info().rss
     gc.set_threshold(*GC_THRESHOLDS)
-    live = fill(worker, states, accounts)
+    keys = fill(worker, states, accounts + LIVE_ACCOUNTS)
     gc.freeze()  # as the worker does after recovery
     stored_bytes = psutil.Process().memory_info().rss - empty_bytes
+    live = [numbered[-LIVE_ACCOUNTS // PARTITIONS :] for numbered in keys]  # the last accounts get the events
     plan, loops = Plan(worker, live), worker.loops()
     await _events(plan, asyncio.sleep(NORMAL_SECONDS / 4))  # every account that gets events is decoded
     normal_ms = await _events(plan, asyncio.sleep(NORMAL_SECONDS))

@@ -1,6 +1,6 @@
 """The page and the plot of the comparison, written from stored results: `python -m benchmarks.peers.report`.
 
-The words stand in `page.txt`; here are the figures alone. The plot is a small SVG made by hand: bars need no library.
+The words stand in `page.txt`; here are the figures alone.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.bars import Bar, draw_bars
 from benchmarks.peers.engines import ENGINES
 from benchmarks.peers.events import EVENTS_PER_ACCOUNT
 from benchmarks.peers.product import PRODUCT
@@ -30,17 +30,6 @@ LIMITS: Final = frozenset(engine.name for engine in ENGINES if engine.is_limit)
 COLUMNS: Final = (
     *("engine", "durable", "events/s", "warm", "with the stop"),
     *("us of CPU", "warm", "with the stop", "MiB", "rounds", "version"),
-)
-
-BAR_HEIGHT: Final = 18
-LINE_HEIGHT: Final = 26
-LABEL_WIDTH: Final = 400
-PLOT_WIDTH: Final = 420
-WIDTH: Final = 980
-STYLE: Final = (
-    "<style>text{font:13px sans-serif;fill:#24292f}.ours{fill:#2f6fdb}.peer{fill:#9aa4b2}.limit{fill:#d5dae1}"
-    "line{stroke:#24292f}@media(prefers-color-scheme:dark){text{fill:#d6dbe5}line{stroke:#d6dbe5}"
-    ".limit{fill:#4b5362}}</style>"
 )
 
 
@@ -136,27 +125,18 @@ def _micros(spread: Spread | None) -> str:
 
 def plot(lines: Iterable[Line]) -> str:
     """Draw the median of each engine as a bar, with a line from the least to the most."""
-    shown = [(line, line.whole) for line in lines if line.whole is not None]
-    top = max((whole.most for _, whole in shown), default=1.0)
-    height = LINE_HEIGHT * len(shown) + 10
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" xmlns="http://www.w3.org/2000/svg" role="img">',
-        "<title>events per second, whole run</title>",
-        STYLE,
+    bars = [
+        Bar(
+            LABELS[line.name],
+            whole.middle,
+            f"{whole.middle / 1e3:,.1f}k/s, {line.cpu.middle if line.cpu else 0:.1f} us",
+            "ours" if line.name in OURS else "limit" if line.name in LIMITS else "peer",
+            (whole.least, whole.most),
+        )
+        for line in lines
+        if (whole := line.whole) is not None
     ]
-    for number, (line, whole) in enumerate(shown):
-        y = 5 + LINE_HEIGHT * number
-        middle = y + BAR_HEIGHT / 2
-        told = f"{whole.middle / 1e3:,.1f}k/s, {line.cpu.middle if line.cpu else 0:.1f} us"
-        kind = "ours" if line.name in OURS else "limit" if line.name in LIMITS else "peer"
-        least, end, most = (LABEL_WIDTH + PLOT_WIDTH * value / top for value in (whole.least, whole.middle, whole.most))
-        parts += [
-            f'<text x="{LABEL_WIDTH - 8}" y="{middle + 4:.0f}" text-anchor="end">{escape(LABELS[line.name])}</text>',
-            f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y}" width="{end - LABEL_WIDTH:.1f}" height="{BAR_HEIGHT}"/>',
-            f'<line x1="{least:.1f}" y1="{middle:.1f}" x2="{most:.1f}" y2="{middle:.1f}"/>',
-            f'<text x="{most + 8:.0f}" y="{middle + 4:.0f}">{told}</text>',
-        ]
-    return "\n".join([*parts, "</svg>", ""])
+    return draw_bars("events per second, whole run", bars)
 
 
 def page(stored: dict[str, Any]) -> str:
