@@ -10,9 +10,11 @@ from benchmarks.figures import Figure
 from benchmarks.worker_process import running_worker
 from benchmarks.workload import Workload
 
-GOAL_BYTES_PER_ACCOUNT = 1_500
-GOAL_RECORDS_PER_SECOND = 100_000
+GOAL_BYTES_PER_ACCOUNT = 1_024
+GOAL_RECORDS_PER_SECOND = 250_000
+GOAL_IDLE_PERCENT = 2.0
 SETTLE_SECONDS = 2.0
+WATCHED_SECONDS = 20.0
 IDLE_SECONDS = 65.0  # a value that no flush touched is encoded again after 30 to 60 seconds
 
 
@@ -35,6 +37,9 @@ async def measure_footprint(deployment: Deployment, workload: Workload, accounts
         recovered_bytes = worker.rss_bytes
         records, seconds = worker.recovery()
         ready_seconds = worker.ready_seconds
+        before_seconds = worker.cpu_seconds
+        await asyncio.sleep(WATCHED_SECONDS)
+        idle_percent = (worker.cpu_seconds - before_seconds) / WATCHED_SECONDS * 100
     new_seconds = samples[-1].at_seconds - samples[0].at_seconds
     return [
         Figure("cold_events_per_second", "events of new accounts", "1/s", deployment.published / new_seconds, "more"),
@@ -58,6 +63,9 @@ async def measure_footprint(deployment: Deployment, workload: Workload, accounts
             "bytes",
             (recovered_bytes - empty_bytes) / accounts,
             goal=GOAL_BYTES_PER_ACCOUNT,
+        ),
+        Figure(
+            "idle_cpu_percent", f"of a core, for {accounts:,} quiet accounts", "%", idle_percent, goal=GOAL_IDLE_PERCENT
         ),
         Figure("empty_rss_mib", "memory of a worker without accounts", "MiB", empty_bytes / 2**20),
         Figure(

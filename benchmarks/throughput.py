@@ -13,7 +13,7 @@ from benchmarks.worker_process import MeasuredWorker, Sample, running_worker
 from benchmarks.workload import Workload
 from tests.integration.kafka_tools import WORKER_MODULE
 
-GOAL_EVENTS_PER_SECOND = 50_000
+GOAL_EVENTS_PER_SECOND = 100_000
 BACKLOG_HOURS = 2
 HOUR_MS = 3_600_000
 
