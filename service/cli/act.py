@@ -187,14 +187,12 @@ async def _published(
     command = make_command(action, account, given, source=SOURCE, action_id=action_id)
     settings = quiet_settings()
     async with open_desk(resolve_bootstrap(settings), TopicNames.from_settings(settings)) as desk:
-        taken = await desk.earlier_outcome(command) if action_id is not None else None
-        if taken is None:
-            await desk.publish(command)
-            taken = await desk.outcome(command, WAIT_SECONDS) if wait else None
-            if wait and taken is None:
-                raise DependencyError(
-                    f"action {command.action_id} is published, but nothing became of it in {WAIT_SECONDS:.0f} s; "
-                    "does a worker run? It is applied when one does, or was it an older action's id?"
-                )
+        taken = await desk.settle(command, WAIT_SECONDS if wait else 0)
+    action_id = command.key.action_id
+    if wait and taken is None:
+        raise DependencyError(
+            f"action {action_id} is published, but nothing became of it in {WAIT_SECONDS:.0f} s; "
+            "does a worker run? It is applied when one does, or was it an older action's id?"
+        )
     outcome = None if taken is None else taken.model_dump(by_alias=True)
-    return {"account": account, "action_id": command.action_id, "outcome": outcome}
+    return {"account": account, "action_id": action_id, "outcome": outcome}

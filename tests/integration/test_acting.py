@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from schemas.codec import encode_input
-from service.commands import make_command, open_desk
+from service.adapters.group_less import open_consumer
+from service.adapters.topic_admin import describe_partitions
+from service.commands import Desk, make_command, open_desk
+from service.errors import DependencyError
 from service.settings import Settings
 from tests.conftest import Vitals
 from tests.integration.kafka_tools import produce, read_topic
@@ -111,6 +115,30 @@ def test_what_a_person_does_is_applied_once_and_answered(deployment: Deployment)
     assert "dana (refused, unknown_alert)" in watched.stdout
 
 
+def test_a_desk_that_hears_nothing_any_more_says_so(deployment: Deployment) -> None:
+    """Instead of letting those wait who cannot be told."""
+    names, topics = deployment.names, (deployment.names.input("action"), deployment.names.audit)
+
+    async def act_deaf() -> None:
+        counts = {name: count or 0 for name, count in (await describe_partitions(deployment.bootstrap, topics)).items()}
+        async with open_consumer(deployment.bootstrap) as consumer:
+            consumer.assign([TopicPartition(names.audit, 0)])
+            producer = AIOKafkaProducer(bootstrap_servers=deployment.bootstrap)
+            await producer.start()
+            desk = Desk(deployment.bootstrap, names, counts, producer, consumer)
+            try:
+                await consumer.stop()
+                await desk.settle(make_command("note", "acme", {"actor": "eve", "note": "?"}, source="test"), 60.0)
+            finally:
+                await desk.close()
+                await producer.stop()
+
+    began = time.monotonic()
+    with pytest.raises(DependencyError, match="cannot be read"):
+        asyncio.run(act_deaf())
+    assert time.monotonic() - began < 30
+
+
 def test_actions_that_are_no_use_or_astray_are_treated_as_every_record(deployment: Deployment) -> None:
     """One that cannot be read is set aside with its reason, one on a foreign partition is applied once all the same."""
     topic = deployment.names.input("action")
@@ -131,10 +159,8 @@ def test_actions_that_are_no_use_or_astray_are_treated_as_every_record(deploymen
     async def act_and_wait() -> list[tuple[int, str | None]]:
         async with open_desk(deployment.bootstrap, deployment.names) as desk:
             commands = [make_command("note", "acme", {"actor": "eve", "note": str(n)}, source="test") for n in range(3)]
-            for command in commands:
-                await desk.publish(command)
-            taken = [await desk.outcome(command, 60.0) for command in commands]
-            again = await desk.earlier_outcome(commands[1])
+            taken = await asyncio.gather(*(desk.settle(command, 60.0) for command in commands))
+            again = await desk.outcome(commands[1].key)
             assert again == taken[1]
             return [(each.seq, each.note) for each in taken if each is not None]
 
