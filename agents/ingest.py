@@ -28,7 +28,7 @@ from agents.scorer import BACKLOG_WAIT_SECONDS, TICK_SLICE_ACCOUNTS, Scorer
 from service.errors import RecordRejected
 from service.ingest import Decoder
 from service.scoring.events import Event
-from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicKind, TopicNames
+from service.topic_catalogue import REKEYED_SOURCE, SOURCE_KINDS, TOPIC_KINDS, TopicKind, TopicNames
 
 MERGE_INTERVAL_SECONDS = 0.05
 # Records applied before others get the loop: a few milliseconds of work, or acknowledgements wait for their turn.
@@ -97,7 +97,7 @@ class Ingest:
         """Yield offset, key and event of the good records; add the others as dead letters and re-keyed copies."""
         known = batch.state.data
         decode = self._decoder.decode
-        kind = TOPIC_KINDS[source % REKEYED_SOURCE]
+        kind = SOURCE_KINDS[source] or TOPIC_KINDS[0]
         is_rekeyed = source == REKEYED_SOURCE
         for record in batch.records:
             if is_rekeyed:

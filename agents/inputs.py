@@ -11,10 +11,10 @@ from service.topic_catalogue import TopicNames
 
 
 class Inputs:
-    """All input topics by source index, the re-keyed one last."""
+    """All input topics by source index."""
 
     def __init__(self, topics: TopicNames, consumer: Callable[[], BatchConsumer]) -> None:
-        self.names = [*topics.inputs, topics.rekeyed]
+        self.names = topics.sources
         self._consumer = consumer
 
     def reading_state(self, source: int, partition: int) -> ReadingState:

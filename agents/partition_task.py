@@ -19,7 +19,8 @@ from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
 
-OUTCOMES: Final = effects.SCORED | effects.ALERTED
+URGENT: Final = effects.ALERTED | effects.ACTED
+OUTCOMES: Final = effects.SCORED | URGENT
 # Hints beyond two for each account are swept out together: their number follows the accounts, not the events.
 SPARE_HINTS: Final = 1_000
 
@@ -50,7 +51,9 @@ class PartitionTask:
         self.urgent: set[bytes] = set()
         self.stale: list[bytes] = []
         self.rescored: set[bytes] = set()
-        self.publishing_seq: dict[bytes, int] = {}
+        self.publishing_seq: dict[
+            bytes, tuple[int, int]
+        ] = {}  # the last alert and the last action's outcome on their way
         self.tally = [0] * effects.COMBINATIONS  # how often each combination of effects was the outcome of a record
         self.watermark_ms = partition.progress
 
@@ -74,7 +77,7 @@ class PartitionTask:
         self._use_model(key, state)
         self.partition.outdated.add(key)
         self.partition.dirty.add(key)
-        if state.unsent:
+        if state.unsent or (state.acting is not None and state.acting.unsent):
             self.urgent.add(key)
 
     def use_model(self, model: Model) -> None:
@@ -132,7 +135,7 @@ class PartitionTask:
         return state
 
     def take_urgent(self) -> set[bytes]:
-        """Return the keys whose alerts must get out, which are no longer waiting then."""
+        """Return the keys whose alerts and outcomes of actions must get out, which are no longer waiting then."""
         keys, self.urgent = self.urgent, set()
         return keys
 
@@ -158,7 +161,7 @@ class PartitionTask:
             self.partition.outdated.add(key)
             if self.rescored and key in self.rescored:
                 state.model_changed = True  # what happened since then goes out in the same score
-        if done & effects.ALERTED:
+        if done & URGENT:
             self.urgent.add(key)
         if state.next_due_ms is not None and state.next_due_ms != due_before_ms:
             heapq.heappush(self.due, (state.next_due_ms, key))

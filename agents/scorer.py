@@ -18,9 +18,9 @@ from agents.partition_task import PartitionTask
 from agents.runtime.commit import Committer, first_error
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
-from service.outputs import CLOUD_EVENT_HEADERS, alert_message, score_message
+from service.outputs import CLOUD_EVENT_HEADERS, action_message, alert_message, score_message
 from service.scoring import effects
-from service.scoring.engine import mark_sent
+from service.scoring.engine import mark_actions_told, mark_sent
 from service.scoring.explain import score_view
 from service.scoring.model import Model, plan_of
 from service.scoring.state import AccountState
@@ -99,14 +99,15 @@ class Scorer:
         return self.tasks[partition.number].watermark_ms
 
     def outputs(self, partition: Partition, key: bytes, value: AccountState) -> list[OutRecord]:
-        """Make the alerts not yet acknowledged."""
-        if not value.unsent:
+        """Make the alerts and the outcomes of actions not yet acknowledged."""
+        alerts, acted = value.unsent, value.acting.unsent if value.acting is not None else ()
+        if not alerts and not acted:
             return []
-        self.tasks[partition.number].publishing_seq[key] = value.unsent[-1].seq
-        topic = self.topics.alerts
-        return [
-            OutRecord(topic, partition.number, key, alert_message(alert), CLOUD_EVENT_HEADERS) for alert in value.unsent
-        ]
+        last = (alerts[-1].seq if alerts else 0, acted[-1].seq if acted else 0)
+        self.tasks[partition.number].publishing_seq[key] = last
+        messages = [(self.topics.alerts, alert_message(alert)) for alert in alerts]
+        messages += [(self.topics.audit, action_message(taken)) for taken in acted]
+        return [OutRecord(topic, partition.number, key, value, CLOUD_EVENT_HEADERS) for topic, value in messages]
 
     def view(self, partition: Partition, key: bytes, value: AccountState) -> OutRecord:
         """Make the score, by the model that computed it: the one in force may not have come to this account yet."""
@@ -115,17 +116,22 @@ class Scorer:
         return OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS)
 
     def published(self, partition: Partition, key: bytes, value: AccountState | None, outputs: list[OutRecord]) -> bool:
-        """Take the acknowledged alerts off the state, which is then stored at once: a crash repeats few alerts."""
+        """Take what is acknowledged off the state, which is then stored at once: a crash repeats few alerts."""
         task = self.tasks.get(partition.number)
         if task is None or task.partition is not partition:
             return False  # revoked meanwhile: its next owner publishes again, with the same ids
         alerts = sum(output.topic == self.topics.alerts for output in outputs)
-        if alerts and value is not None:
-            mark_sent(value, task.publishing_seq.pop(key))
+        acted = sum(output.topic == self.topics.audit for output in outputs)
+        urgent = alerts + acted
+        if urgent and value is not None:
+            alert_seq, action_seq = task.publishing_seq.pop(key)
+            mark_sent(value, alert_seq)
+            mark_actions_told(value, action_seq)
             partition.dirty.add(key)
             self.counters.add("alerts", alerts)
-        self.counters.add("scores", len(outputs) - alerts)
-        return alerts > 0
+            self.counters.add("actions", acted)
+        self.counters.add("scores", len(outputs) - urgent)
+        return urgent > 0
 
     def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
         """Start the task of a recovered partition."""

@@ -120,14 +120,29 @@ def describe_state(found: StoredAccount, names: TopicNames, model: Model) -> dic
         "scored_by_this_model": mark == model.fingerprint,
         "rules": list(view.rules),
         "next_due": _time(state.next_due_ms),
-        "applied_offsets": _applied(state, [*names.inputs, names.rekeyed]),
+        "applied_offsets": _applied(state, names.sources),
         "unsent_alerts": [
             {"id": alert.id, "seq": alert.seq, "kind": alert.kind, "as_of": _time(alert.time_ms)}
             for alert in state.unsent
         ],
+        "snoozed_until": view.snoozed_until_ms and _time(view.snoozed_until_ms),
+        "csm_sentiment": view.csm_sentiment,
+        **_describe_actions(state),
         "signals": {name: signal.read(state) for name, signal in SIGNALS.items()},
     }
     return told
+
+
+def _describe_actions(state: AccountState) -> dict[str, Any]:
+    """Return how many actions counted, what became of the latest alerts, and the outcomes not yet told."""
+    acting = state.acting
+    if acting is None:
+        return {"action_seq": 0, "alert_states": {}, "unsent_actions": []}
+    unsent = [
+        {"action_id": taken.action_id, "seq": taken.seq, "action": taken.action, "as_of": _time(taken.time_ms)}
+        for taken in acting.unsent
+    ]
+    return {"action_seq": acting.seq, "alert_states": dict(acting.alerts), "unsent_actions": unsent}
 
 
 def _applied(state: AccountState, topics: Sequence[str]) -> dict[str, int | None]:

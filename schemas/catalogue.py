@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union
 
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 
-from schemas import inputs, outputs
+from schemas import actions, inputs, outputs
 from schemas.envelope import InputData, InputEvent, OutputData, OutputEvent
 
-InputKind: TypeAlias = Literal["usage", "payment", "ticket", "survey", "account"]
-OutputKind: TypeAlias = Literal["score", "alert", "dead_letter"]
-INPUT_KINDS: Final[tuple[InputKind, ...]] = ("usage", "payment", "ticket", "survey", "account")
+InputKind: TypeAlias = Literal["usage", "payment", "ticket", "survey", "account", "action"]
+OutputKind: TypeAlias = Literal["score", "alert", "audit", "dead_letter"]
+INPUT_KINDS: Final[tuple[InputKind, ...]] = ("usage", "payment", "ticket", "survey", "account", "action")
 TYPE_PATTERN: Final = re.compile(r"io\.vitals\.([a-z_]{1,64})\.v[0-9]{1,9}")
 
 
@@ -93,6 +93,12 @@ INPUTS: Final[dict[str, InputMessage]] = {
         _input("ticket_solved", "ticket", 1, inputs.TicketSolved),
         _input("survey_answered", "survey", 1, inputs.SurveyAnswered),
         _input("account_updated", "account", 1, inputs.AccountUpdated),
+        _input("acknowledge_alert", "action", 1, actions.AcknowledgeAlert),
+        _input("snooze_alerts", "action", 1, actions.SnoozeAlerts),
+        _input("resolve_alert", "action", 1, actions.ResolveAlert),
+        _input("override_band", "action", 1, actions.OverrideBand),
+        _input("set_sentiment", "action", 1, actions.SetSentiment),
+        _input("add_note", "action", 1, actions.AddNote),
     )
 }
 OUTPUTS: Final[dict[str, OutputMessage]] = {
@@ -101,6 +107,7 @@ OUTPUTS: Final[dict[str, OutputMessage]] = {
         _output("score", "score", 1, outputs.ScoreData),
         _output("alert", "alert", 1, outputs.AlertData),
         _output("rule_alert", "alert", 1, outputs.RuleAlertData),
+        _output("action_taken", "audit", 1, outputs.ActionTakenData),
         OutputMessage("dead_letter", "dead_letter", 1, outputs.DeadLetter, outputs.DeadLetter),
     )
 }

@@ -14,7 +14,7 @@ import orjson
 from schemas.catalogue import INPUTS, OUTPUTS
 from schemas.envelope import OutputEvent
 from schemas.fields import ACCOUNT_MAX, SENTENCE_MAX
-from schemas.outputs import AlertData, Band, RuleAlertData, ScoreData
+from schemas.outputs import ActionTakenData, AlertData, Band, RuleAlertData, ScoreData
 from schemas.times import time_text
 
 _RULE_ALERT_TYPE = OUTPUTS["rule_alert"].type.encode()  # a cheap look before the whole is read
@@ -101,6 +101,9 @@ def _fields(view: Any) -> dict[str, Any]:
         "trend_30": view.trend_30,
         "model_changed": view.model_changed,
         "returned_at": None if view.returned_ms is None else time_text(view.returned_ms),
+        "snoozed_until": None if view.snoozed_until_ms is None else time_text(view.snoozed_until_ms),
+        "csm_sentiment": view.csm_sentiment,
+        "csm_sentiment_at": None if view.csm_sentiment_ms is None else time_text(view.csm_sentiment_ms),
     }
 
 
@@ -119,7 +122,16 @@ def encode_rule_alert(alert: object, *, source: str) -> bytes:
     return _encode_output("rule_alert", data.id, source, data)
 
 
-def _encode_output(short: str, event_id: str, source: str, data: ScoreData | AlertData) -> bytes:
+def encode_action_taken(taken: object, *, source: str) -> bytes:
+    """Write what became of an action from an object that has the fields of `ActionTakenData`.
+
+    Raises ValidationError when a field is off.
+    """
+    data = ActionTakenData.model_validate(taken, from_attributes=True)
+    return _encode_output("action_taken", f"{data.account}:action:{data.seq}", source, data)
+
+
+def _encode_output(short: str, event_id: str, source: str, data: ScoreData | AlertData | ActionTakenData) -> bytes:
     return _write(short, event_id, source, data.model_dump(by_alias=True))
 
 
@@ -150,3 +162,8 @@ def read_alert(value: bytes) -> OutputEvent[AlertData] | OutputEvent[RuleAlertDa
         if event.type == OUTPUTS["rule_alert"].type:
             return event
     return OutputEvent[AlertData].model_validate_json(value, extra="ignore")
+
+
+def read_action_taken(value: bytes) -> OutputEvent[ActionTakenData]:
+    """Read what became of an action; fields of a newer version are ignored. Raises ValidationError."""
+    return OutputEvent[ActionTakenData].model_validate_json(value, extra="ignore")

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, Field
 from schemas.envelope import OutputData
 from schemas.fields import (
     AccountId,
+    AlertSeq,
     Currency,
     Identifier,
     Label,
@@ -22,7 +23,9 @@ from schemas.fields import (
     Name,
     Score,
     Sentence,
+    Sentiment,
     Share,
+    Source,
     UtcTime,
 )
 from schemas.times import parse_time_ms
@@ -40,6 +43,8 @@ DeadLetterReason = Literal[
     "future_time",
     "wrong_topic",
 ]
+ActionName = Literal["acknowledge", "snooze", "resolve", "override", "sentiment", "note"]
+ActionRefusal = Literal["unknown_alert", "old_alert", "resolved_alert", "superseded", "churned"]
 DEAD_LETTER_PREFIX: Final = "dlq."
 DETAIL_MAX_LENGTH: Final = 300
 ATTEMPTS_HEADER: Final = DEAD_LETTER_PREFIX + "attempts"
@@ -62,7 +67,8 @@ class ScoreData(OutputData):
     """An account's score as of a time; `score` is null while no factor has data, `seq` grows with each change.
 
     `computed_band` is what the band would be without the override; `rules` are those that hold; `trend_7` and
-    `trend_30` are points won or lost in so many days; `model_changed` marks a jump that a new model caused.
+    `trend_30` are points won or lost in so many days; `model_changed` marks a jump that a new model caused. Until
+    `snoozed_until` no alert is raised; `csm_sentiment` is the last word of the account's manager, and when it was said.
     """
 
     account: AccountId
@@ -95,6 +101,18 @@ class ScoreData(OutputData):
     returned_ms: Annotated[
         UtcTime | None,
         Field(validation_alias=AliasChoices("returned_at", "returned_ms"), serialization_alias="returned_at"),
+    ] = None
+    snoozed_until_ms: Annotated[
+        UtcTime | None,
+        Field(validation_alias=AliasChoices("snoozed_until", "snoozed_until_ms"), serialization_alias="snoozed_until"),
+    ] = None
+    csm_sentiment: Sentiment | None = None
+    csm_sentiment_ms: Annotated[
+        UtcTime | None,
+        Field(
+            validation_alias=AliasChoices("csm_sentiment_at", "csm_sentiment_ms"),
+            serialization_alias="csm_sentiment_at",
+        ),
     ] = None
 
 
@@ -147,6 +165,35 @@ class RuleAlertData(AlertData):
     """A rule of the model began to hold: like an alert, but `kind` is the rule's name; `seq` counts both alike."""
 
     kind: Label  # type: ignore[assignment]  # wider than a band's kinds, which is why it is another message
+
+
+class ActionTakenData(OutputData):
+    """What became of an action: `action_id` and `source` are those of its event, `acted_at` is the event's time.
+
+    `seq` counts the account's actions from 1 without gaps. `refusal` tells why it changed nothing; null: it was
+    applied, and `alert_state` is what the alert is since. The rest is what the action said.
+    """
+
+    account: AccountId
+    seq: Annotated[int, Field(ge=1)]
+    action_id: Identifier
+    source: Source
+    action: ActionName
+    actor: Identifier
+    acted_ms: Annotated[
+        UtcTime, Field(validation_alias=AliasChoices("acted_at", "acted_ms"), serialization_alias="acted_at")
+    ]
+    as_of_ms: Annotated[UtcTime, Field(validation_alias=AliasChoices("as_of", "time_ms"), serialization_alias="as_of")]
+    refusal: ActionRefusal | None = None
+    alert_seq: AlertSeq | None = None
+    alert_state: Literal["acknowledged", "snoozed", "resolved"] | None = None
+    until_ms: Annotated[
+        UtcTime | None, Field(validation_alias=AliasChoices("until", "until_ms"), serialization_alias="until")
+    ] = None
+    band: Literal["healthy", "at_risk", "endangered"] | None = None
+    reason: Sentence | None = None
+    sentiment: Sentiment | None = None
+    note: Sentence | None = None
 
 
 class DeadLetter(OutputData):

@@ -1,7 +1,7 @@
-"""One account's last score and its alerts, read from the output topics without a consumer group.
+"""One account's last score, its alerts and what people did, read from the output topics without a consumer group.
 
 An account's messages stand in one partition, which follows from its id; nothing else is read. The scores' topic is
-compacted, so it is read whole; of the alerts only those written in the last 90 days.
+compacted, so it is read whole; of the others only what was written in the last 90 days.
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from service.adapters.topic_reader import open_reader
 from service.errors import DependencyError
 from service.topic_catalogue import TopicNames
 
-ALERT_DAYS: Final = 90
+TOLD_DAYS: Final = 90
 DAY_MS: Final = 86_400_000
 
 
 @dataclass(slots=True)
 class AccountMessages:
-    """What the topics hold of one account; alerts oldest first."""
+    """What the topics hold of one account; alerts and outcomes of actions oldest first."""
 
     score: bytes | None = None
     alerts: list[bytes] = field(default_factory=list)
+    actions: list[bytes] = field(default_factory=list)
 
 
 async def read_account(bootstrap: str, names: TopicNames, account: str) -> AccountMessages:
-    """Read the account's last score and its alerts of the last 90 days; of a score that was taken back nothing is left.
+    """Read the account's last score (nothing, when it was taken back) and what was told of it in the last 90 days.
 
     Raises DependencyError for a topic that does not exist and for brokers that do not answer.
     """
-    counts = await describe_partitions(bootstrap, [names.scores, names.alerts])
+    counts = await describe_partitions(bootstrap, [names.scores, names.alerts, names.audit])
     if missing := [name for name, count in counts.items() if not count]:
         raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
     key = account_key(account)
-    since_ms = time.time_ns() // 1_000_000 - ALERT_DAYS * DAY_MS
+    since_ms = time.time_ns() // 1_000_000 - TOLD_DAYS * DAY_MS
     messages = AccountMessages()
     async with open_reader(bootstrap) as reader:
         number = partition_of(key, counts[names.scores] or 1)
@@ -47,11 +48,12 @@ async def read_account(bootstrap: str, names: TopicNames, account: str) -> Accou
             for record in records:
                 if record.key == key:
                     messages.score = record.value
-        number = partition_of(key, counts[names.alerts] or 1)
-        end = (await reader.bounds(names.alerts, number)).end
-        recent = await reader.offset_since(names.alerts, number, since_ms)
-        async for records in reader.read(names.alerts, number, end if recent is None else recent, end):
-            messages.alerts += [record.value for record in records if record.key == key and record.value is not None]
+        for topic, found in ((names.alerts, messages.alerts), (names.audit, messages.actions)):
+            number = partition_of(key, counts[topic] or 1)
+            end = (await reader.bounds(topic, number)).end
+            recent = await reader.offset_since(topic, number, since_ms)
+            async for records in reader.read(topic, number, end if recent is None else recent, end):
+                found += [record.value for record in records if record.key == key and record.value is not None]
     return messages
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from schemas import actions
 from schemas import inputs as wire
 from schemas.catalogue import INPUTS
-from service.scoring.events import AccountUpdate, Event, Payment, Survey, Ticket, Usage
+from service.scoring.events import AccountUpdate, Action, Event, Payment, Survey, Ticket, Usage
 
 ID_SEPARATOR: Final = "\x1f"  # no id or source can hold it, so two different pairs never look alike
 
@@ -85,6 +86,40 @@ def _account_updated(data: wire.AccountUpdated, account: str, event_id: str, tim
     )
 
 
+def _acknowledge_alert(data: actions.AcknowledgeAlert, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(account, event_id, time_ms, "acknowledge", data.actor, data.alert_seq, note=data.note)
+
+
+def _snooze_alerts(data: actions.SnoozeAlerts, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(account, event_id, time_ms, "snooze", data.actor, data.alert_seq, data.until_ms, note=data.note)
+
+
+def _resolve_alert(data: actions.ResolveAlert, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(account, event_id, time_ms, "resolve", data.actor, data.alert_seq, note=data.note)
+
+
+def _override_band(data: actions.OverrideBand, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(
+        account,
+        event_id,
+        time_ms,
+        "override",
+        data.actor,
+        until_ms=data.until_ms,
+        band=data.band,
+        reason=data.reason,
+        note=data.note,
+    )
+
+
+def _set_sentiment(data: actions.SetSentiment, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(account, event_id, time_ms, "sentiment", data.actor, sentiment=data.sentiment, note=data.note)
+
+
+def _add_note(data: actions.AddNote, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(account, event_id, time_ms, "note", data.actor, note=data.note)
+
+
 # By event type: data, account, event id (source and id joined by the separator), time.
 BUILDERS: Final[dict[str, Callable[[Any, str, str, int], Event]]] = {
     INPUTS[short].type: builder
@@ -102,5 +137,11 @@ BUILDERS: Final[dict[str, Callable[[Any, str, str, int], Event]]] = {
         ("ticket_solved", _ticket_solved),
         ("survey_answered", _survey_answered),
         ("account_updated", _account_updated),
+        ("acknowledge_alert", _acknowledge_alert),
+        ("snooze_alerts", _snooze_alerts),
+        ("resolve_alert", _resolve_alert),
+        ("override_band", _override_band),
+        ("set_sentiment", _set_sentiment),
+        ("add_note", _add_note),
     )
 }

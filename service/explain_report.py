@@ -7,7 +7,7 @@ files here, which adds the signals to the score, or read from the topics by `ser
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, Final
 
@@ -17,26 +17,35 @@ from schemas.times import time_text
 from service.errors import InputError
 from service.ingest import Decoder
 from service.input_files import InputFile, OneAccount, RefusedLine
-from service.outputs import alert_message
+from service.outputs import action_message, alert_message
 from service.replay import Refuse, Replay, ReplayOptions
 from service.replay.files import read_events, score_line
 from service.scoring.model import Model
-from service.scoring.views import Alert
+from service.scoring.views import ActionTaken, Alert
 
 LEAST_POINTS: Final = 0.05  # less is not seen in points of one decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One account: `score` and `alerts` (oldest first) are `data` of messages."""
+    """One account: `score`, `alerts` and `actions` (oldest first) are `data` of messages."""
 
     score: dict[str, Any]
     alerts: list[dict[str, Any]]
+    actions: list[dict[str, Any]] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything ready for JSON."""
         trends = {name: self.score.get(name) for name in ("trend_7", "trend_30")}
-        return {"score": self.score, **trends, "since_last_alert": self.since_last_alert(), "alerts": self.alerts}
+        told = {"since_last_alert": self.since_last_alert(), "alerts": self.alerts, "actions": self.actions}
+        return {"score": self.score, **trends, **told}
+
+    def alert_state(self, seq: int) -> str:
+        """Name what became of an alert; `new` when nobody acted on it, or no longer than its snooze."""
+        about = [action for action in self.actions if action["alert_seq"] == seq and action["alert_state"]]
+        if not about or (about[-1]["until"] or self.score["as_of"]) < self.score["as_of"]:
+            return "new"
+        return str(about[-1]["alert_state"])
 
     def since_last_alert(self) -> dict[str, Any] | None:
         """Tell what changed since the last alert, in points that add up to the change of the score.
@@ -79,9 +88,12 @@ def _words(factor: dict[str, Any]) -> dict[str, Any]:
     return {name: factor[name] for name in ("name", "label", "sentence")}
 
 
-def explain_from_messages(score: bytes, alerts: Sequence[bytes]) -> Explanation:
-    """Explain an account by its messages."""
-    return Explanation(message_data(score), [message_data(alert) for alert in alerts])
+def explain_from_messages(score: bytes, alerts: Sequence[bytes], actions: Sequence[bytes]) -> Explanation:
+    """Explain an account by its messages; of an outcome that came again after a crash the first counts."""
+    taken = {data["seq"]: data for data in reversed([message_data(action) for action in actions])}
+    return Explanation(
+        message_data(score), [message_data(alert) for alert in alerts], [taken[seq] for seq in sorted(taken)]
+    )
 
 
 def explain_from_log(
@@ -95,7 +107,14 @@ def explain_from_log(
 ) -> Explanation:
     """Replay the account's events; raises InputError when the files hold none of it."""
     alerts: list[Alert] = []
-    replay = Replay(model, until_ms=options.until_ms, lateness_ms=options.lateness_ms, take_alert=alerts.append)
+    actions: list[ActionTaken] = []
+    replay = Replay(
+        model,
+        until_ms=options.until_ms,
+        lateness_ms=options.lateness_ms,
+        take_alert=alerts.append,
+        take_action=actions.append,
+    )
 
     def note(line: RefusedLine) -> None:
         replay.summary.refused[line.reason] += 1
@@ -117,6 +136,7 @@ def explain_from_log(
     return Explanation(
         message_data(score_line(state, model)),
         [message_data(alert_message(alert)) for alert in alerts],
+        [message_data(action_message(taken)) for taken in actions],
     )
 
 

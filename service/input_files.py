@@ -20,7 +20,7 @@ from schemas.catalogue import InputKind
 from service.csv_events import CsvMapping, CsvRow, bounded_lines, csv_rows
 from service.errors import InputError, RecordRejected
 from service.ingest import Decoder
-from service.scoring.events import AccountUpdate, Event, Payment, Survey, Ticket, Usage
+from service.scoring.events import AccountUpdate, Action, Event, Payment, Survey, Ticket, Usage
 
 STDIN = "-"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -32,6 +32,7 @@ KIND_OF_EVENT: dict[type[Event], InputKind] = {
     Ticket: "ticket",
     Survey: "survey",
     AccountUpdate: "account",
+    Action: "action",
 }
 
 

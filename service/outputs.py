@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.codec import encode_alert, encode_rule_alert, encode_score
+from schemas.codec import encode_action_taken, encode_alert, encode_rule_alert, encode_score
 from schemas.envelope import STRUCTURED_HEADERS
-from service.scoring.views import BAND_ALERT_KINDS, Alert, ScoreView
+from service.scoring.views import BAND_ALERT_KINDS, ActionTaken, Alert, ScoreView
 
 OUTPUT_SOURCE: Final = "vitals"
 CLOUD_EVENT_HEADERS: Final = STRUCTURED_HEADERS
@@ -25,3 +25,8 @@ def alert_message(alert: Alert) -> bytes:
     if alert.kind in BAND_ALERT_KINDS:
         return encode_alert(alert, source=OUTPUT_SOURCE)
     return encode_rule_alert(alert, source=OUTPUT_SOURCE)
+
+
+def action_message(taken: ActionTaken) -> bytes:
+    """Write the event that tells what became of an action."""
+    return encode_action_taken(taken, source=OUTPUT_SOURCE)

@@ -20,7 +20,7 @@ from service.settings import Settings
 
 TopicKind: TypeAlias = InputKind
 TOPIC_KINDS = INPUT_KINDS
-"""The kinds of input topics; a kind's place here is its `source` in stored state: append only."""
+"""The kinds of input topics; their order here settles which of two events of one instant comes first."""
 
 INPUT_NAMES: dict[TopicKind, str] = {
     "usage": "product-usage",
@@ -28,9 +28,12 @@ INPUT_NAMES: dict[TopicKind, str] = {
     "ticket": "tickets",
     "survey": "surveys",
     "account": "accounts",
+    "action": "account-actions",
 }
+SOURCE_KINDS: tuple[TopicKind | None, ...] = ("usage", "payment", "ticket", "survey", "account", None, "action")
+"""What each source of stored state is, None: the re-keyed topic, whose records are of any kind. Append only."""
+REKEYED_SOURCE = SOURCE_KINDS.index(None)
 CHANGELOG_SUFFIX = "-state-changelog"
-REKEYED_SOURCE = len(TOPIC_KINDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,13 @@ class TopicNames:
 
     @property
     def inputs(self) -> dict[str, TopicKind]:
-        """The input topics with their kinds, in the order of their source index; without the re-keyed topic."""
+        """The input topics with their kinds; without the re-keyed topic."""
         return {self.input(kind): kind for kind in TOPIC_KINDS}
+
+    @property
+    def sources(self) -> list[str]:
+        """All topics that a worker reads, in the order of their source index."""
+        return [self.rekeyed if kind is None else self.input(kind) for kind in SOURCE_KINDS]
 
     @property
     def rekeyed(self) -> str:
@@ -68,6 +76,11 @@ class TopicNames:
     def alerts(self) -> str:
         """The topic of alerts."""
         return self.prefix + "health-alerts"
+
+    @property
+    def audit(self) -> str:
+        """The topic that tells what became of every action."""
+        return self.prefix + "account-audit"
 
     @property
     def changelog(self) -> str:
@@ -92,13 +105,13 @@ class TopicNames:
     def worker_topics(self) -> list[str]:
         """Name every topic that a worker reads or writes, all with one partition count."""
         dead_letters = [self.dead_letters(kind) for kind in TOPIC_KINDS]
-        return [*self.inputs, self.rekeyed, *dead_letters, self.scores, self.alerts, self.changelog]
+        return [*self.inputs, self.rekeyed, *dead_letters, self.scores, self.alerts, self.audit, self.changelog]
 
     def source_of(self, topic: str) -> int:
         """Return the source index of an input topic or of the re-keyed topic; KeyError for any other."""
         if topic == self.rekeyed:
             return REKEYED_SOURCE
-        return TOPIC_KINDS.index(self.inputs[topic])
+        return SOURCE_KINDS.index(self.inputs[topic])
 
 
 @dataclass(frozen=True, slots=True)

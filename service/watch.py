@@ -15,7 +15,7 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.codec import read_alert, read_score
+from schemas.codec import read_action_taken, read_alert, read_score
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import ConsumedRecord
@@ -23,7 +23,7 @@ from service.dead_letters import Note, key_text, letter_of, note_of, payload_jso
 from service.errors import DependencyError
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 
-Watched = Literal["scores", "alerts", "dlq"]
+Watched = Literal["scores", "alerts", "actions", "dlq"]
 POLL_MS = 200
 
 
@@ -44,7 +44,7 @@ def watched_topics(what: Watched, names: TopicNames) -> list[str]:
     """Return the topics behind a word of the command line."""
     if what == "dlq":
         return [names.dead_letters(kind) for kind in TOPIC_KINDS]
-    return [names.scores if what == "scores" else names.alerts]
+    return [{"scores": names.scores, "alerts": names.alerts, "actions": names.audit}[what]]
 
 
 async def follow(
@@ -76,6 +76,7 @@ def describe(what: Watched, record: ConsumedRecord) -> WatchedMessage:
     readers: dict[Watched, Callable[[ConsumedRecord], WatchedMessage]] = {
         "scores": _score,
         "alerts": _alert,
+        "actions": _action,
         "dlq": _dead_letter,
     }
     try:
@@ -99,6 +100,16 @@ def _alert(record: ConsumedRecord) -> WatchedMessage:
     data = read_alert(value).data
     told = (data.as_of_ms, data.account, data.kind, _points(data.score), data.sentence)
     return WatchedMessage(*told, orjson.loads(value), data.suppressed)
+
+
+def _action(record: ConsumedRecord) -> WatchedMessage:
+    value = record.value or b""
+    data = read_action_taken(value).data
+    about = "" if data.alert_seq is None else f"alert {data.alert_seq}"
+    sentence = ": ".join(text for text in (data.actor, data.reason, data.note) if text)
+    if data.refusal is not None:
+        sentence += f" (refused, {data.refusal})"
+    return WatchedMessage(data.as_of_ms, data.account, data.action, about, sentence, orjson.loads(value))
 
 
 def _dead_letter(record: ConsumedRecord) -> WatchedMessage:

@@ -1,1 +1,4 @@
-"""The HTTP API: reads the copy in Redis, and nothing else. Built by call; importing it opens nothing."""
+"""The HTTP API: reads the copy in Redis, and sends what people do as commands.
+
+Built by call; importing it opens nothing.
+"""

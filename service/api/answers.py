@@ -203,10 +203,11 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     403: _problem("the key's role is too small"),
     422: _problem("a part of the request is not allowed"),
     429: _problem("too many requests: see Retry-After"),
-    503: _problem("the copy does not answer or is not there yet: see Retry-After"),
+    503: _problem("the copy or the brokers do not answer, or there is no copy yet: see Retry-After"),
 }
 WRONG_TOKEN: Final[dict[int | str, dict[str, Any]]] = {400: _problem("a page token that is not one of this list")}
 NO_ACCOUNT: Final[dict[int | str, dict[str, Any]]] = {404: _problem("no account has this id")}
+NO_ACTION: Final[dict[int | str, dict[str, Any]]] = {404: _problem("no action of the last day has this key")}
 
 
 def answer(

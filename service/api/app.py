@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse
 
 from service.account_copy.reader import CopyReader
 from service.adapters.redis_client import open_redis
-from service.api import accounts, export, overview, stream
+from service.api import accounts, actions, export, overview, stream
+from service.api.desk import DeskKeeper, OpenDesk
 from service.api.gate import Gate
 from service.api.hub import Hub
 from service.api.keys import KeyRing
@@ -24,14 +25,17 @@ TITLE = "Vitals"
 API_VERSION = "1.0.0"
 
 
-def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, requests_per_second: int) -> FastAPI:
-    """Build the API on the copy under a key prefix; without keys it answers this machine only."""
+def build_api(
+    redis_url: str, base: str, model: Model, *, keys: KeyRing | None, requests_per_second: int, open_desk: OpenDesk
+) -> FastAPI:
+    """Build the API on the copy under a key prefix and a cluster; without keys it answers this machine only."""
 
     @contextlib.asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         async with open_redis(redis_url) as client:
             api.state.reader = CopyReader(client, base)
             api.state.hub = Hub(api.state.reader)
+            api.state.desks = DeskKeeper(open_desk)
             following = asyncio.create_task(api.state.hub.run())
             try:
                 yield
@@ -39,11 +43,12 @@ def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, req
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await following
+                await api.state.desks.close()
 
     # The pages of documentation would load scripts from elsewhere; /openapi.json is all there is.
     api = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     api.state.model, api.state.keys = model, keys
-    for part in (accounts, overview, export, stream):
+    for part in (accounts, actions, overview, export, stream):
         api.include_router(part.routes)
     _add_probes(api)
     _complete_document(api)

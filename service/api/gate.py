@@ -88,6 +88,7 @@ def requires(role: Role) -> Any:
 
 
 Reader = Annotated[ApiKey, requires("read")]
+Actor = Annotated[ApiKey, requires("act")]
 
 
 def _match_raw(scope: Scope) -> None:

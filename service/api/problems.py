@@ -18,6 +18,8 @@ from starlette.responses import Response
 from service.account_copy.listing import TooBroad
 from service.account_copy.reader import NoCopy
 from service.adapters.redis_client import REDIS_FAILURES
+from service.commands import KeyReused
+from service.errors import DependencyError, InputError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 2
@@ -33,11 +35,14 @@ KINDS: Final = {
     "wrong-host": (403, "Without keys only this machine is answered"),
     "not-found": (404, "There is nothing here"),
     "account-not-found": (404, "No account has this id"),
+    "action-not-found": (404, "No action of the last day has this key"),
     "method-not-allowed": (405, "This method is not allowed here"),
+    "idempotency-key-reused": (422, "Another action of this account has the same idempotency key"),
     "too-many-requests": (429, "Too many requests"),
     "internal": (500, "The answer could not be made"),
     "copy-unavailable": (503, "The copy of scores does not answer"),
     "copy-missing": (503, "There is no copy of scores yet"),
+    "acting-unavailable": (503, "Actions cannot be sent or looked for: the brokers do not answer"),
 }
 
 log = logging.getLogger(__name__)
@@ -114,6 +119,19 @@ def handle_problems(api: FastAPI) -> None:
     @api.exception_handler(TooBroad)
     async def _(_request: Request, _error: Exception) -> Response:
         return problem_response("search-too-broad")
+
+    @api.exception_handler(KeyReused)
+    async def _(_request: Request, _error: Exception) -> Response:
+        return problem_response("idempotency-key-reused")
+
+    @api.exception_handler(InputError)
+    async def _(_request: Request, error: Exception) -> Response:
+        return problem_response("invalid-request", detail=str(error))
+
+    @api.exception_handler(DependencyError)
+    async def _(_request: Request, error: Exception) -> Response:
+        log.warning("%s", error)
+        return problem_response("acting-unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
 
     @api.exception_handler(NoCopy)
     async def _(_request: Request, _error: Exception) -> Response:

@@ -24,7 +24,8 @@ GRACE_SECONDS = 2
 HELP = """Serve scores, alerts and the portfolio over HTTP from the copy in Redis, until stopped.
 
 Redis is that of VITALS_REDIS, else the embedded one (`vitals redis up`); `vitals projector` fills it. Without API keys
-only this machine is served. Keys: `vitals keys add`, and VITALS_API_KEYS names their file.
+only this machine is served. Keys: `vitals keys add`, and VITALS_API_KEYS names their file. What people do about an
+account goes to the brokers of VITALS_BROKER; reading does not need them.
 
 Examples:
 
@@ -52,11 +53,14 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     require_api_extra()
     import uvicorn
 
+    from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
     from service.api.keys import KeyRing
     from service.cli.process_log import set_up_logging
+    from service.commands import open_desk
     from service.model.loader import load_model
+    from service.topic_catalogue import TopicNames
 
     set_up_logging(settings)
     keys = KeyRing(settings.api_keys) if settings.api_keys else None
@@ -69,8 +73,10 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         resolve_redis(settings),
         settings.redis_prefix,
         load_model(settings.model),
-        keys,
-        settings.api_requests_per_second,
+        keys=keys,
+        requests_per_second=settings.api_requests_per_second,
+        # The embedded broker may be started, and elsewhere, after the API.
+        open_desk=lambda: open_desk(resolve_bootstrap(settings), TopicNames.from_settings(settings)),
     )
     config = uvicorn.Config(
         api,

@@ -23,7 +23,7 @@ from service.cli.input_options import (
     wall_clock_decoder,
 )
 from service.cli.replay_options import LatenessOption, UntilOption, lateness_ms, until_ms
-from service.cli.terminal import alert_words, printable, reading_progress
+from service.cli.terminal import action_words, alert_words, printable, reading_progress
 from service.cli.watch import STYLES, json_line
 from service.errors import InputError, UsageError
 from service.settings import load_settings
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 BAR_CELLS = 24
 WIDTH = 1_000  # where nobody says how wide lines may be, so that a line can be found whole
 SHOWN_ALERTS = 5
+SHOWN_ACTIONS = 5
 KEPT, LOST = "█", "░"
 
 HELP = """Explain one account: every factor with its value, the points it gives and costs, the rules that hold, a band
-set by hand, the trend over 7 and 30 days, what changed since the last alert, and recent alerts.
+set by hand, the trend over 7 and 30 days, what changed since the last alert, recent alerts, and what people did.
 
 With --log the account's events are replayed from files, which are read as `vitals replay` reads them. With --live the
 last score and the alerts are read from the topics of VITALS_BROKER, else the embedded broker.
@@ -111,7 +112,7 @@ def _from_topics(account: str) -> Explanation:
     messages = asyncio.run(read_account(resolve_bootstrap(settings), TopicNames.from_settings(settings), account))
     if messages.score is None:
         raise InputError(f"no score of account {account!r}; is the id written as in the events, and does a worker run?")
-    return explain_from_messages(messages.score, messages.alerts)
+    return explain_from_messages(messages.score, messages.alerts, messages.actions)
 
 
 def show(found: Explanation) -> None:
@@ -134,7 +135,18 @@ def show(found: Explanation) -> None:
         line = Text(f"  {alert['as_of']}  ")
         line.append(f"{printable(alert['kind']):<{width}}  ", STYLES.get(alert["kind"], ""))
         why = printable(alert_words(alert["sentence"], alert.get("suppressed", 0)))
-        console.print(line.append(f"{_points(alert['score']):>6}  {why}"))
+        console.print(line.append(f"{_points(alert['score']):>6}  {found.alert_state(alert['seq']):<12}  {why}"))
+    _show_actions(console, found)
+
+
+def _show_actions(console: Console, found: Explanation) -> None:
+    if not found.actions:
+        return
+    actions = found.actions[-SHOWN_ACTIONS:]
+    console.print()
+    console.print(f"last {len(actions)} of {len(found.actions)} actions")
+    for action in reversed(actions):
+        console.print(f"  {action['acted_at']}  {printable(action_words(action))}")
 
 
 def _show_changes(console: Console, found: Explanation) -> None:
@@ -182,6 +194,10 @@ def _notes(score: dict[str, Any]) -> Iterator[str]:
     if score.get("override_until"):
         by_hand = f"{score['band']} set by hand until {score['override_until']}: {score['override_reason']}"
         yield printable(f"{by_hand}; without that it is {score['computed_band']}")
+    if score.get("snoozed_until"):
+        yield f"snoozed until {score['snoozed_until']}: no alert is raised"
+    if score.get("csm_sentiment") is not None:
+        yield f"the manager's sentiment: {score['csm_sentiment']:+g}, said at {score['csm_sentiment_at']}"
     if score.get("model_changed"):
         yield "scored anew by another model; the jump is the model's"
     if score.get("returned_at"):

@@ -36,6 +36,7 @@ COMMAND_MODULES = (
     "explain",
     "dlq",
     "state",
+    "act",
     "doctor",
 )
 

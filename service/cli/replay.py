@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 HELP = """Score files of events without Kafka: the same core, the same scores, bands and alert ids as the worker's.
 
 Time is the events' own: it moves with them, through every day between, and for all accounts on to --until. With --out
-the folder gets scores.ndjson (one line an account, with all signals), alerts.ndjson (ordered by time) and summary.json.
+the folder gets scores.ndjson (one line an account, with all signals), alerts.ndjson and
+actions.ndjson (ordered by time) and summary.json.
 
 Events that are out of order are applied as they come, unless --lateness says how late they may be to be put in order.
 
@@ -62,7 +63,9 @@ def register(cli: typer.Typer) -> None:
         lateness: LatenessOption = None,
         model: Annotated[Path | None, typer.Option(help="health model file; default: the packaged model")] = None,
         processes: Annotated[int, typer.Option(min=1, max=256, help="processes that share the accounts")] = 1,
-        out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder for scores, alerts and summary")] = None,
+        out: Annotated[
+            Path | None, typer.Option(metavar="DIR", help="folder for scores, alerts, actions and summary")
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
     ) -> None:
         from service.replay import ReplayOptions
@@ -114,6 +117,8 @@ def _print_summary(summary: ReplaySummary, seconds: float) -> None:
             *counted({f"from {tenth}": count for tenth, count in shown["coverage"].items()}),
             ("alerts", f"{summary.alerts.total():,}"),
             *counted(shown["alerts"]),
+            ("actions", f"{summary.actions.total():,}"),
+            *counted(shown["actions"]),
             ("alerts per account-month", f"{summary.alerts_per_account_month:.3f}"),
             ("flap rate", f"{summary.flap_rate:.2%} of {summary.band_entries:,} band changes"),
             ("refused", f"{summary.refused.total():,}"),

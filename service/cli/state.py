@@ -14,7 +14,7 @@ from service.cli.topics import quiet_settings
 from service.cli.watch import json_line
 from service.errors import InputError
 
-HELP = """Show an account's stored state: signals, band, numbers, applied offsets, unsent alerts, when it is due.
+HELP = """Show an account's stored state: signals, band, numbers, applied offsets, what is unsent, when it is due.
 
 Reads the partition of the changelog that the account's id hashes to and takes the highest epoch, then the highest
 revision, as a worker does when it recovers. What a worker has not flushed yet is not in it. --raw writes the stored
@@ -72,12 +72,16 @@ def show_state(
 
 def _show(told: dict[str, Any]) -> None:
     signals, applied, unsent = told.pop("signals"), told.pop("applied_offsets"), told.pop("unsent_alerts")
+    states, actions = told.pop("alert_states"), told.pop("unsent_actions")
     account = told.pop("account")
     print_table(account, [(name.replace("_", " "), _text(value)) for name, value in told.items()])
     alerts = [(f"{alert['seq']} {alert['kind']}", f"{alert['as_of']}  {alert['id']}") for alert in unsent]
     parts = {
         "applied offsets": [(topic, _text(offset)) for topic, offset in applied.items()],
         "unsent alerts": alerts or [("none", "")],
+        "alerts that were acted on": [(str(seq), state) for seq, state in states.items()] or [("none", "")],
+        "unsent actions": [(f"{each['seq']} {each['action']}", each["action_id"]) for each in actions]
+        or [("none", "")],
         "signals": [(name, _text(value)) for name, value in signals.items()],
     }
     for title, rows in parts.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
@@ -21,6 +22,17 @@ def printable(text: str) -> str:
 def alert_words(sentence: str, suppressed: int) -> str:
     """Say why an alert came, and how many were held back since the one before it."""
     return f"{sentence} ({suppressed} held back before)" if suppressed else sentence
+
+
+def action_words(taken: Mapping[str, Any]) -> str:
+    """Say who did what, and what became of it."""
+    about = f" alert {taken['alert_seq']}" if taken["alert_seq"] is not None else ""
+    named = [str(taken[name]) for name in ("band", "sentiment", "reason") if taken[name] is not None]
+    until = f" until {taken['until']}" if taken["until"] is not None else ""
+    said = "".join(f" {text}" for text in named) + until
+    note = f": {taken['note']}" if taken["note"] is not None else ""
+    became = "applied" if taken["refusal"] is None else f"refused, {taken['refusal']}"
+    return f"{taken['actor']} {taken['action']}{about}{said}{note} ({became})"
 
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:

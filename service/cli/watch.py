@@ -24,11 +24,11 @@ STYLES = {
     "unknown": "dim",
 }
 
-HELP = """Follow scores, alerts or dead letters, one line a message: time, account, band, score and why.
+HELP = """Follow scores, alerts, actions or dead letters, one line a message: time, account, band, score and why.
 
-Of alerts the kind stands in the band's place: the rule's name when a rule alerts. Of dead letters: when, where the
-record stands (topic/partition/offset), reason, size and detail. Nothing is committed; Ctrl-C ends it. The
-broker is that of VITALS_BROKER, else the embedded one.
+Of alerts the kind stands in the band's place (the rule's name when a rule alerts), of actions what was done, to which
+alert and by whom. Of dead letters: when, where the record stands (topic/partition/offset), reason, size and detail.
+Nothing is committed; Ctrl-C ends it. The broker is that of VITALS_BROKER, else the embedded one.
 
 Examples:
 
@@ -46,7 +46,9 @@ def register(cli: typer.Typer) -> None:
     @cli.command(help=HELP)
     def watch(
         *,
-        what: Annotated[Literal["scores", "alerts", "dlq"], typer.Argument(help="scores, alerts or dlq")],
+        what: Annotated[
+            Literal["scores", "alerts", "actions", "dlq"], typer.Argument(help="scores, alerts, actions or dlq")
+        ],
         from_start: Annotated[bool, typer.Option("--from-start", help="also what is there already")] = False,
         limit: Annotated[int | None, typer.Option(min=1, help="end after so many messages")] = None,
         seconds: Annotated[float | None, typer.Option(min=0, help="end after so many seconds")] = None,
@@ -56,7 +58,7 @@ def register(cli: typer.Typer) -> None:
 
 
 def run_watch(
-    what: Literal["scores", "alerts", "dlq"],
+    what: Literal["scores", "alerts", "actions", "dlq"],
     *,
     from_start: bool,
     limit: int | None,

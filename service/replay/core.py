@@ -16,16 +16,17 @@ from typing import Final
 from service.band_history import BandHistory
 from service.input_files import KIND_OF_EVENT
 from service.replay.summary import ReplaySummary
-from service.scoring.effects import ALERTED, DUPLICATE, LATE
-from service.scoring.engine import advance, mark_sent, step, tick
+from service.scoring.effects import ACTED, ALERTED, DUPLICATE, LATE
+from service.scoring.engine import advance, mark_actions_told, mark_sent, step, tick
 from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.records import NEVER
 from service.scoring.state import AccountState
-from service.scoring.views import Alert
+from service.scoring.views import ActionTaken, Alert
 from service.topic_catalogue import TOPIC_KINDS
 
-NOTABLE: Final = ALERTED | DUPLICATE | LATE
+TOLD: Final = ALERTED | ACTED
+NOTABLE: Final = TOLD | DUPLICATE | LATE
 TYPE_ORDER: Final = {type_: TOPIC_KINDS.index(kind) for type_, kind in KIND_OF_EVENT.items()}
 HELD_LEAST: Final = 2
 
@@ -58,12 +59,14 @@ class Replay:
         until_ms: int | None = None,
         lateness_ms: int = 0,
         take_alert: Callable[[Alert], object] = lambda _: None,
+        take_action: Callable[[ActionTaken], object] = lambda _: None,
     ) -> None:
         self.summary = ReplaySummary(model.version)
         self._model = model
         self._until_ms = until_ms
         self._lateness_ms = lateness_ms
         self._take_alert = take_alert
+        self._take_action = take_action
         self._accounts: dict[str, _Account] = {}
 
     @property
@@ -147,7 +150,7 @@ class Replay:
         summary = self.summary
         summary.events += 1
         if done & NOTABLE:
-            if done & ALERTED:
+            if done & TOLD:
                 self._hand_out(state)
             if done & DUPLICATE:
                 summary.duplicates += 1
@@ -170,6 +173,11 @@ class Replay:
             self.summary.alerts[alert.kind] += 1
             self._take_alert(alert)
         mark_sent(state, state.seq)
+        if state.acting is not None:
+            for taken in state.acting.unsent:
+                self.summary.actions[taken.refusal or "applied"] += 1
+                self._take_action(taken)
+            mark_actions_told(state, state.acting.seq)
 
 
 def merge_events(streams: Sequence[Iterable[Event]]) -> Iterator[Event]:

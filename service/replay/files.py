@@ -1,13 +1,13 @@
-"""A replay of files in this process, and the folder it writes: `scores.ndjson`, `alerts.ndjson`, `summary.json`.
+"""A replay of files in this process, and the folder that it writes.
 
-The files of a folder are complete or absent: they are written beside their names and then moved there.
+It holds `scores.ndjson`, `alerts.ndjson`, `actions.ndjson` and `summary.json`. They are complete or absent: they are
+written beside their names and then moved there.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -19,7 +19,7 @@ from service.ingest import Decoder
 from service.input_files import InputFile, Part, RefusedLine
 from service.outputs import score_message
 from service.replay.core import Replay, merge_events
-from service.replay.spool import AlertSpool
+from service.replay.spool import Spools, opened_spools
 from service.replay.summary import ReplaySummary
 from service.scoring.events import Event
 from service.scoring.explain import score_view
@@ -30,6 +30,7 @@ from service.scoring.state import AccountState
 PROGRESS_EVENTS: Final = 4_096
 SCORES_NAME: Final = "scores.ndjson"
 ALERTS_NAME: Final = "alerts.ndjson"
+ACTIONS_NAME: Final = "actions.ndjson"
 SUMMARY_NAME: Final = "summary.json"
 
 Refuse: TypeAlias = Callable[[RefusedLine], None]
@@ -59,18 +60,29 @@ def replay_files(
     `refuse` is told every line without an event, `progress` the number of events so far. Raises InputError when a
     file cannot be read or the folder cannot be written.
     """
-    with tempfile.TemporaryFile() as file:
-        spool = AlertSpool(file)
-        take = spool.add if options.out is not None else lambda _: None
-        replay = Replay(model, until_ms=options.until_ms, lateness_ms=options.lateness_ms, take_alert=take)
+    with opened_spools() as spools:
+        replay = new_replay(model, options, spools)
         feed(replay, files, decoder, refuse=refuse, progress=progress)
         until_ms = replay.latest_ms if options.until_ms is None else options.until_ms
         with opened_results(options.out) as results:
             write_scores(replay, model, until_ms, None if results is None else results.scores)
             if results is not None:
-                spool.write_sorted(results.alerts)
+                spools.alerts.write_sorted(results.alerts)
+                spools.actions.write_sorted(results.actions)
                 results.summary.write(summary_bytes(replay.summary))
     return replay.summary
+
+
+def new_replay(model: Model, options: ReplayOptions, spools: Spools) -> Replay:
+    """Make the replay that these options ask for; without a folder it keeps nothing that it tells."""
+    keeps = options.out is not None
+    return Replay(
+        model,
+        until_ms=options.until_ms,
+        lateness_ms=options.lateness_ms,
+        take_alert=spools.alerts.add_alert if keeps else lambda _: None,
+        take_action=spools.actions.add_action if keeps else lambda _: None,
+    )
 
 
 def feed(
@@ -136,6 +148,7 @@ class ResultFiles:
 
     scores: BinaryIO
     alerts: BinaryIO
+    actions: BinaryIO
     summary: BinaryIO
 
 
@@ -148,12 +161,12 @@ def opened_results(out: Path | None) -> Iterator[ResultFiles | None]:
     if out is None:
         yield None
         return
-    names = [out / name for name in (SCORES_NAME, ALERTS_NAME, SUMMARY_NAME)]
+    names = [out / name for name in (SCORES_NAME, ALERTS_NAME, ACTIONS_NAME, SUMMARY_NAME)]
     parts = [name.with_name(name.name + ".part") for name in names]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with parts[0].open("wb") as scores, parts[1].open("wb") as alerts, parts[2].open("wb") as summary:
-            yield ResultFiles(scores, alerts, summary)
+        with ExitStack() as stack:
+            yield ResultFiles(*(stack.enter_context(part.open("wb")) for part in parts))
         for part, name in zip(parts, names, strict=True):
             part.replace(name)
     except OSError as error:

@@ -11,7 +11,7 @@ import heapq
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -27,19 +27,20 @@ from service.errors import DependencyError, UsageError, VitalsError
 from service.ingest import Decoder
 from service.input_files import STDIN, InputFile, RefusedLine, Share
 from service.model.loader import load_model
-from service.replay.core import Replay
 from service.replay.files import (
+    ACTIONS_NAME,
     ALERTS_NAME,
     SCORES_NAME,
     Progress,
     Refuse,
     ReplayOptions,
     feed,
+    new_replay,
     opened_results,
     summary_bytes,
     write_scores,
 )
-from service.replay.spool import AlertSpool
+from service.replay.spool import opened_spools
 from service.replay.summary import ReplaySummary
 
 END_SECONDS: Final = 5
@@ -74,7 +75,8 @@ def replay_in_processes(
         with opened_results(options.out) as results:
             if results is not None:
                 _merge_lines(_parts(tasks, SCORES_NAME), results.scores, _score_order)
-                _merge_lines(_parts(tasks, ALERTS_NAME), results.alerts, _alert_order)
+                _merge_lines(_parts(tasks, ALERTS_NAME), results.alerts, _told_order)
+                _merge_lines(_parts(tasks, ACTIONS_NAME), results.actions, _told_order)
                 results.summary.write(summary_bytes(summary))
     return summary
 
@@ -179,11 +181,10 @@ def _work(task: _Task, pipe: Connection) -> None:
 def _replay_share(task: _Task, pipe: Connection) -> None:
     model = load_model(task.model_path)
     options = task.options
-    parts = [task.folder / f"{task.share.index}.{name}" for name in (SCORES_NAME, ALERTS_NAME)]
-    with tempfile.TemporaryFile() as file, parts[0].open("wb") as scores, parts[1].open("wb") as alerts:
-        spool = AlertSpool(file)
-        take = spool.add if options.out is not None else lambda _: None
-        replay = Replay(model, until_ms=options.until_ms, lateness_ms=options.lateness_ms, take_alert=take)
+    paths = [task.folder / f"{task.share.index}.{name}" for name in (SCORES_NAME, ALERTS_NAME, ACTIONS_NAME)]
+    with opened_spools() as spools, ExitStack() as stack:
+        scores, alerts, actions = (stack.enter_context(path.open("wb")) for path in paths)
+        replay = new_replay(model, options, spools)
 
         def refuse(line: RefusedLine) -> None:
             pipe.send(("refused", line))
@@ -195,7 +196,8 @@ def _replay_share(task: _Task, pipe: Connection) -> None:
         feed(replay, task.files, decoder, refuse=refuse, progress=progress, part=task.share)
         pipe.send(("latest", replay.latest_ms))
         write_scores(replay, model, pipe.recv(), scores if options.out is not None else None)
-        spool.write_sorted(alerts)
+        spools.alerts.write_sorted(alerts)
+        spools.actions.write_sorted(actions)
     pipe.send(("summary", replay.summary))
 
 
@@ -217,7 +219,7 @@ def _score_order(line: bytes) -> str:
     return cast("str", orjson.loads(line)["subject"])
 
 
-def _alert_order(line: bytes) -> tuple[str, str, int]:
+def _told_order(line: bytes) -> tuple[str, str, int]:
     """Order as the spool does: times of one form sort as texts."""
-    alert = orjson.loads(line)
-    return alert["time"], alert["subject"], alert["data"]["seq"]
+    told = orjson.loads(line)
+    return told["time"], told["subject"], told["data"]["seq"]

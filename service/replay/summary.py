@@ -21,8 +21,9 @@ RATE_DIGITS: Final = 6
 class ReplaySummary:
     """What a replay did; the same input gives the same summary.
 
-    `account_ms` adds up the time from each account's first event to the end. `coverage` counts accounts by tenths,
-    rounded down. `out_of_order` are events that came later than the accepted lateness, or than any without one.
+    `actions` counts those applied, and the others by why they were refused. `account_ms` adds up the time from each
+    account's first event to the end. `coverage` counts accounts by tenths, rounded down. `out_of_order` are events that
+    came later than the accepted lateness, or than any without one.
     """
 
     model_version: str
@@ -31,6 +32,7 @@ class ReplaySummary:
     accounts: int = 0
     bands: Counter[str] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
+    actions: Counter[str] = field(default_factory=Counter)
     account_ms: int = 0
     band_entries: int = 0
     band_reentries: int = 0
@@ -69,6 +71,7 @@ class ReplaySummary:
             "accounts": self.accounts,
             "bands": _sorted(self.bands),
             "alerts": _sorted(self.alerts),
+            "actions": _sorted(self.actions),
             "alerts_per_account_month": round(self.alerts_per_account_month, RATE_DIGITS),
             "band_entries": self.band_entries,
             "flap_rate": round(self.flap_rate, RATE_DIGITS),

@@ -11,4 +11,6 @@ CHANGED: Final = 8  # the state differs from before and must be stored
 SCORED: Final = 16  # the published view (score, band, coverage, factors, attributes) changed
 ALERTED: Final = 32  # `state.unsent` has at least one more alert
 
-COMBINATIONS: Final = 64  # every combination of effects is below
+ACTED: Final = 64  # the state holds at least one more action whose outcome is to be told
+
+COMBINATIONS: Final = 128  # every combination of effects is below

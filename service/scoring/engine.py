@@ -4,7 +4,7 @@ Theory of operation. Time moves first: every due tick up to the new instant runs
 account's alerts depend only on its own events and not on when a worker looked. Then the event is recorded in its own
 day, and only the signals that read what it touched are computed again; each also says on which day time alone may
 change it next. Score, band and alerts follow from their outputs. Signals read whole UTC days, so between two midnights
-only the end of a dwell, a cool-down or an override can be due.
+only the end of a dwell, a cool-down, an override or a snooze can be due.
 
 The caller owns the state and its clock: `as_of_ms` is the wall clock or a watermark, and never goes back for an
 account (an earlier one counts as the latest known).
@@ -15,9 +15,20 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
-from service.scoring.effects import ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
+from service.scoring.acting import (
+    STATING,
+    acting_of,
+    conclude,
+    holds,
+    snooze,
+    snooze_end_ms,
+    stated_facts,
+    why_refused,
+)
+from service.scoring.bands import override_in_force
+from service.scoring.effects import ACTED, ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
 from service.scoring.evaluation import ABSENT, evaluate, next_score_day, timers_due_ms
-from service.scoring.events import AccountUpdate, Event, Payment, Usage
+from service.scoring.events import AccountUpdate, Action, Event, Payment, Usage
 from service.scoring.model import Model, Plan, Reading, plan_of
 from service.scoring.recent_ids import remember
 from service.scoring.recording import (
@@ -35,7 +46,7 @@ from service.scoring.records import NEVER
 from service.scoring.signal import NO_DAY
 from service.scoring.state import DAY_MS, RING_DAYS, WINDOW_DAYS, AccountState, keep_daily_scores, roll_days
 
-__all__ = ["ALERTED", "advance", "apply_record", "mark_sent", "step", "tick", "use_model"]
+__all__ = ["ALERTED", "advance", "apply_record", "mark_actions_told", "mark_sent", "step", "tick", "use_model"]
 
 _COUNTED_PARTS: Final = PART_LOGINS | PART_USERS | PART_KEY_USERS
 _RARE_PARTS: Final = PART_KEY_USERS | PART_FEATURES  # what a usage event may change in the rest of the stored form
@@ -70,8 +81,10 @@ def step(state: AccountState, event: Event, as_of_ms: int, model: Model) -> int:
         return effects | DUPLICATE
     if not isinstance(event, Usage):
         state.rest = None
-    if isinstance(event, AccountUpdate):
-        return effects | _step_account(state, event, model)
+        if isinstance(event, AccountUpdate):
+            return effects | _step_account(state, event, model)
+        if isinstance(event, Action):
+            return effects | _step_action(state, event, model)
     day = time_ms // DAY_MS
     is_late = day <= state.day - RING_DAYS or time_ms < state.returned_ms
     if is_late or state.is_churned:
@@ -97,11 +110,7 @@ def _count(state: AccountState, event: Event, day: int) -> int:
         _set_next_due(state, plan)
     else:
         _come_due_sooner(state, readings)
-    if touched & PART_ATTRIBUTES and not effects & SCORED:
-        effects |= SCORED
-        state.score_seq += 1
-        state.model_changed = False
-    return effects
+    return _show(state, effects) if touched & PART_ATTRIBUTES else effects
 
 
 def advance(state: AccountState, as_of_ms: int, model: Model) -> int:
@@ -144,14 +153,28 @@ def mark_sent(state: AccountState, seq: int) -> int:
     return CHANGED
 
 
+def mark_actions_told(state: AccountState, seq: int) -> int:
+    """Forget the outcomes of actions up to and including `seq`, like `mark_sent`."""
+    acting = state.acting
+    if acting is None:
+        return 0
+    kept = tuple(taken for taken in acting.unsent if taken.seq > seq)
+    if len(kept) == len(acting.unsent):
+        return 0
+    acting.unsent = kept
+    state.rest = None
+    state.revision += 1
+    return CHANGED
+
+
 def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
     effects = CHANGED
     if state.model is not model:
         effects |= _load(state, model)
     state.revision += 1
-    timer_ms = timers_due_ms(
-        state, plan_of(state)
-    )  # before the clock moves: an override that ends now is in force still
+    # before the clock moves: an override or a snooze that ends now is in force still
+    timer_ms = timers_due_ms(state, plan_of(state))
+    override, snooze_ms = override_in_force(state), snooze_end_ms(state)
     _move_clock(state, as_of_ms)
     if state.is_churned:
         return effects
@@ -162,7 +185,8 @@ def _tick_at(state: AccountState, as_of_ms: int, model: Model) -> int:
     if is_changed or plan.score_days or (timer_ms is not None and timer_ms <= state.clock_ms):
         effects |= evaluate(state, plan, is_changed=is_changed)
     _set_next_due(state, plan)
-    return effects
+    has_ended = override is not override_in_force(state) or snooze_ms != snooze_end_ms(state)
+    return _show(state, effects) if has_ended else effects
 
 
 def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> int:
@@ -182,11 +206,43 @@ def _step_account(state: AccountState, event: AccountUpdate, model: Model) -> in
             is_changed = _compute(state, plan.readers(touched & ALL_SIGNAL_PARTS))
         effects |= evaluate(state, plan, is_changed=is_changed or was_churned or _is_unscored(state))
         _set_next_due(state, plan)
-    if touched & PART_ATTRIBUTES and not effects & SCORED:
-        effects |= SCORED
-        state.score_seq += 1
-        state.model_changed = False
+    return _show(state, effects) if touched & PART_ATTRIBUTES else effects
+
+
+def _show(state: AccountState, effects: int) -> int:
+    """Have the view published that changed without its score."""
+    if effects & SCORED:
+        return effects
+    state.score_seq += 1
+    state.model_changed = False
+    return effects | SCORED
+
+
+def _step_action(state: AccountState, event: Action, model: Model) -> int:
+    """Apply what a person did, or say why not."""
+    if not acting_of(state).is_new(event.event_id):
+        return DUPLICATE
+    effects = ACTED
+    refusal = why_refused(state, event)
+    if refusal is None:
+        if event.action in STATING:
+            effects |= _step_account(state, stated_facts(event), model)
+            refusal = None if holds(state, event) else "superseded"
+        elif event.action == "snooze":
+            if snooze(state, event):
+                effects |= _let_out(state)
+            else:
+                refusal = "superseded"
+    conclude(state, event, refusal)
     return effects
+
+
+def _let_out(state: AccountState) -> int:
+    """Tell what an earlier snooze held back, when the one in force now does not, and show that one."""
+    plan = plan_of(state)
+    effects = evaluate(state, plan, is_changed=_is_unscored(state))
+    _set_next_due(state, plan)
+    return _show(state, effects)
 
 
 def _facts_of(event: Payment) -> AccountUpdate:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from typing import Final
 
+from service.scoring.acting import snooze_end_ms
 from service.scoring.alerts import make_baseline
 from service.scoring.bands import BAND_RANKS, capped, move_band, override_in_force, published_band, target_band
 from service.scoring.effects import ALERTED, SCORED
@@ -79,8 +80,8 @@ def _move(state: AccountState, plan: Plan, truths: int) -> Rule | None:
 
 
 def timers_due_ms(state: AccountState, plan: Plan) -> int | None:
-    """Give the earliest end, after the clock, of a dwell, an override or the cool-down of an alert held back."""
-    ends = []
+    """Give the earliest end, after the clock, of a dwell, an override, a snooze or a held alert's cool-down."""
+    ends = [snooze_end_ms(state)]
     if state.better_since_ms != NEVER:
         ends.append(state.better_since_ms + plan.model.bands.dwell_ms)
     if state.rules:
@@ -160,7 +161,9 @@ def _band_truths(state: AccountState, plan: Plan) -> int:
 
 
 def holding_rules(state: AccountState, plan: Plan) -> tuple[str, ...]:
-    """Name the rules that hold, in the model's order."""
+    """Name the rules that hold, in the model's order; none before the first thing that counts."""
+    if state.first_seen_day == NEVER:
+        return ()
     truths = state.truths if state.plan is plan else _read_truths(state, plan)
     return plan.judge(truths | _score_truths(state, plan) | _band_truths(state, plan)).holding
 

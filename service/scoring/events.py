@@ -19,6 +19,7 @@ Severity: TypeAlias = Literal["low", "normal", "high", "urgent"]
 SurveyKind: TypeAlias = Literal["nps", "csat", "ces"]
 Tier: TypeAlias = Literal["high_touch", "low_touch"]
 OverrideBand: TypeAlias = Literal["healthy", "at_risk", "endangered"]
+ActionName: TypeAlias = Literal["acknowledge", "snooze", "resolve", "override", "sentiment", "note"]
 Stage: TypeAlias = Literal["onboarding", "active", "renewal", "churned"]
 
 
@@ -100,4 +101,21 @@ class AccountUpdate:
     override_until_ms: int | None = None
 
 
-Event: TypeAlias = Usage | Payment | Ticket | Survey | AccountUpdate
+@dataclass(slots=True)
+class Action:
+    """A person did something about the account or one of its alerts; what its kind does not need is `None`."""
+
+    account: str
+    event_id: str
+    time_ms: int
+    action: ActionName
+    actor: str
+    alert_seq: int | None = None
+    until_ms: int | None = None
+    band: OverrideBand | None = None
+    reason: str | None = None
+    sentiment: float | None = None
+    note: str | None = None
+
+
+Event: TypeAlias = Usage | Payment | Ticket | Survey | AccountUpdate | Action

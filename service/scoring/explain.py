@@ -6,11 +6,12 @@ of the 100.
 
 from __future__ import annotations
 
+from service.scoring.acting import snooze_end_ms
 from service.scoring.bands import override_in_force
 from service.scoring.evaluation import holding_rules, score_change
 from service.scoring.model import OUTPUT_MAX, Model
 from service.scoring.parts import factor_sentence, parts_of, read_values
-from service.scoring.records import Attributes
+from service.scoring.records import NEVER, Attributes
 from service.scoring.state import AccountState
 from service.scoring.views import Alert, FactorChange, FactorView, ScoreView
 
@@ -21,7 +22,9 @@ def score_view(state: AccountState, model: Model) -> ScoreView:
     """Show the account's score at its clock with every factor that has data, most points lost first."""
     plan = model.plan_for(state.attributes)
     facts = state.attributes or Attributes()
-    override = override_in_force(state)
+    # Nothing is due while an account is churned, so a view could not follow the end of either.
+    override = None if state.is_churned else override_in_force(state)
+    snoozed_until_ms = NEVER if state.is_churned else snooze_end_ms(state)
     return ScoreView(
         account=state.account,
         time_ms=state.clock_ms,
@@ -46,6 +49,9 @@ def score_view(state: AccountState, model: Model) -> ScoreView:
         trend_30=score_change(state, 30),
         model_changed=state.model_changed,
         returned_ms=state.returned_ms if state.returned_ms >= 0 else None,
+        snoozed_until_ms=None if snoozed_until_ms == NEVER else snoozed_until_ms,
+        csm_sentiment=facts.csm_sentiment,
+        csm_sentiment_ms=None if facts.csm_sentiment is None else facts.time_of("csm_sentiment"),
     )
 
 

@@ -59,7 +59,9 @@ def record(state: AccountState, event: Event, key_features: Collection[str]) -> 
         return touched | _record_ticket(state, event)
     if isinstance(event, Survey):
         return touched | _record_survey(state, event)
-    return touched | _record_account(state, event)
+    if isinstance(event, AccountUpdate):
+        return touched | _record_account(state, event)
+    raise TypeError("an action is not counted; the engine applies it")
 
 
 def note_seen(state: AccountState, time_ms: int) -> int:

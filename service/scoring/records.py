@@ -190,7 +190,9 @@ class Attributes:
     )
     # What signals read: a churned account is frozen, so these are not taken given with or after the churn.
     JUDGED: Final = frozenset(("renewal_ms", "key_users", "csm_sentiment", "override"))
-    PUBLISHED: Final = frozenset(("name", "tier", "mrr_minor", "currency", "owner", "stage"))
+    PUBLISHED: Final = frozenset(
+        ("name", "tier", "mrr_minor", "currency", "owner", "stage", "csm_sentiment", "override")
+    )
     WORSE_IS_LESS: Final = frozenset(("csm_sentiment",))  # of two of one instant, the worse counts
     SHARED: Final = frozenset(("tier", "currency", "owner", "stage"))  # few values, many accounts: interned
 

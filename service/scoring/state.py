@@ -17,13 +17,14 @@ from service.scoring.records import NEVER, STATUS_OPEN, Attributes, Invoice, Sur
 from service.scoring.views import Alert, Band
 
 if TYPE_CHECKING:
+    from service.scoring.acting import Acting
     from service.scoring.model import Model, Plan
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 RING_DAYS: Final = 90  # three windows of 30 days: the last, the one before, and one for late events
 WINDOW_DAYS: Final = 30
-SOURCES: Final = 6  # five input topics and the internal re-keyed one
+SOURCES: Final = 7  # five topics of events, the internal re-keyed one, the actions
 SCORE_DAYS: Final = 31
 NO_SCORE: Final = 0xFFFF
 PURCHASE_DAYS: Final = 365
@@ -85,6 +86,7 @@ class AccountState:
 
     __slots__ = (
         "account",
+        "acting",
         "active_mask",
         "applied",
         "attributes",
@@ -142,6 +144,7 @@ class AccountState:
         self.score_seq = 0
         self.unsent: tuple[Alert, ...] = ()
         self.returned_ms = NEVER
+        self.acting: Acting | None = None  # what people did, once anyone did something
         # event ids seen
         self.recent_new = b""
         self.recent_old = b""

@@ -4,7 +4,10 @@ Layout, little-endian, version 3: the fixed head (`_HEAD`), the applied offsets 
 byte per day, one, or four, as the busiest day needs), the daily scores if there are any, the two generations of recent
 event ids, the baseline, the users, and, only when the account has such parts, the rest as compact JSON to the end.
 `next_due_ms` and `revision` stand at fixed places for all versions, so that they can be read alone. Most events change
-nothing in the rest, so its bytes are kept beside the state (`AccountState.rest`) until something does. Older versions
+nothing in the rest, so its bytes are kept beside the state (`AccountState.rest`) until something does.
+
+An account that was ever acted on has version 4: the same layout, with the offset of the actions among those applied and
+the actions in the rest, so that a release that knows of no actions refuses it, and no other. Older versions
 are still read: 2, which kept users unsorted, and 1 (`state_codec_v1`).
 """
 
@@ -18,15 +21,18 @@ from math import isnan, nan
 from typing import Any, Final
 
 from service.errors import StateError
+from service.scoring.acting import Acting
 from service.scoring.people import KeyUser, sorted_users
 from service.scoring.records import NEVER, Attributes, Invoice, SurveyAnswer, TicketRecord
 from service.scoring.state import RING_DAYS, SCORE_DAYS, SOURCES, AccountState, More, Purchases
 from service.scoring.state_codec_v1 import decode_v1
-from service.scoring.views import Alert, Band, FactorChange
+from service.scoring.views import ActionTaken, Alert, Band, FactorChange
 
 VERSION: Final = 3
+ACTED_VERSION: Final = 4
 
-_READ_VERSIONS: Final = frozenset((1, 2, VERSION))
+_READ_VERSIONS: Final = frozenset((1, 2, VERSION, ACTED_VERSION))
+_ACTION_SOURCE: Final = SOURCES - 1
 _USER_V2: Final = struct.Struct("<IH")  # hash of the name, latest day
 _BANDS: Final[tuple[Band, ...]] = ("unknown", "healthy", "at_risk", "endangered")
 _BAND_CODES: Final = {band: code for code, band in enumerate(_BANDS)}
@@ -58,8 +64,9 @@ def encode(state: AccountState) -> bytes:
     ring_flag, ring = _encode_ring(state.logins)
     flags = ring_flag | (_HAS_SCORES if state.scores is not None else 0) | (_MODEL_CHANGED * state.model_changed)
     applied = [(source, offset) for source, offset in enumerate(state.applied) if offset != NEVER]
+    is_acted_on = state.acting is not None or state.applied[_ACTION_SOURCE] != NEVER
     head = _HEAD.pack(
-        VERSION,
+        ACTED_VERSION if is_acted_on else VERSION,
         flags,
         state.revision,
         _NO_DUE if state.next_due_ms is None else state.next_due_ms,
@@ -133,8 +140,8 @@ def peek_revision(value: bytes) -> int:
 
 
 def peek_model_mark(value: bytes) -> bytes | None:
-    """Read only the mark of the model that made the stored score; None when the value is of another version."""
-    if _check_version("?", value) != VERSION:
+    """Read only the mark of the model that made the stored score; None when the value is of an older version."""
+    if _check_version("?", value) not in {VERSION, ACTED_VERSION}:
         return None
     head = _HEAD.unpack_from(value)
     return bytes(head[-1][: head[_MARK_LENGTH_AT]])
@@ -147,7 +154,7 @@ def _check_version(account: str, value: bytes) -> int:
         )
     if value[0] not in _READ_VERSIONS:
         raise StateError(
-            f"state of account {account!r} has version {value[0]}, this program reads 1 to {VERSION};"
+            f"state of account {account!r} has version {value[0]}, this program reads 1 to {ACTED_VERSION};"
             " run the release that wrote it"
         )
     return value[0]
@@ -258,6 +265,8 @@ def _encode_rest(state: AccountState) -> bytes:
         rest["w"] = state.returned_ms
     if state.unsent:
         rest["u"] = [astuple(alert) for alert in state.unsent]
+    if state.acting is not None:
+        rest["o"] = _encode_acting(state.acting)
     return _to_json(rest).encode() if rest else b""
 
 
@@ -272,6 +281,23 @@ def _decode_rest(state: AccountState, rest: dict[str, Any]) -> None:
     state.better_since_ms = rest.get("b", NEVER)
     state.returned_ms = rest.get("w", NEVER)
     state.unsent = tuple(_decode_alert(row) for row in rest.get("u", ()))
+    if "o" in rest:
+        state.acting = _decode_acting(rest["o"])
+
+
+def _encode_acting(acting: Acting) -> list[Any]:
+    told = [astuple(taken) for taken in acting.unsent]
+    return [acting.seq, acting.snoozed_ms, acting.snoozed_until_ms, dict(acting.alerts), acting.ids.hex(), told]
+
+
+def _decode_acting(row: list[Any]) -> Acting:
+    acting = Acting()
+    acting.seq, acting.snoozed_ms, acting.snoozed_until_ms, alerts, ids, told = row
+    if alerts:
+        acting.alerts = {int(seq): mark for seq, mark in alerts.items()}
+    acting.ids = bytes.fromhex(ids)
+    acting.unsent = tuple(ActionTaken(*taken) for taken in told)
+    return acting
 
 
 def _encode_more(more: More) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from service.scoring.records import NEVER, STATUS_OPEN, Attributes, Invoice, Sur
 from service.scoring.state import DAY_MS, RING_DAYS, SOURCES, AccountState, More
 from service.scoring.views import Alert, Band, FactorChange
 
+_SOURCES: Final = 6  # that version knew of no others
 _BANDS: Final[tuple[Band, ...]] = ("unknown", "healthy", "at_risk", "endangered")
 _NO_DUE: Final = -(1 << 63)
 _WIDE_RING: Final = 1
 _FINGERPRINT_BYTES: Final = 8
 _FIELDS: Final = Attributes.FIELDS[:9]
-_HEAD: Final = struct.Struct(f"<BBQq BBHHH qidd IQ IIii qqqq {SOURCES}q 12s")
+_HEAD: Final = struct.Struct(f"<BBQq BBHHH qidd IQ IIii qqqq {_SOURCES}q 12s")
 _RING: Final = struct.Struct(f"<{RING_DAYS}I")
 
 
@@ -33,7 +34,7 @@ def decode_v1(state: AccountState, value: bytes) -> None:
     state.clock_ms, state.day, score, state.coverage, state.seq, state.score_seq = head[9:15]
     state.recent_logins, state.previous_logins, state.first_login_day, state.first_usage_day = head[15:19]
     state.last_usage_ms, last_payment_ms, last_ticket_ms, state.recent_began_ms = head[19:23]
-    state.applied = array("q", head[23 : 23 + SOURCES])
+    state.applied = array("q", [*head[23 : 23 + _SOURCES], *[NEVER] * (SOURCES - _SOURCES)])
     state.next_due_ms = None if due_ms == _NO_DUE else due_ms
     state.band = state.computed_band = _BANDS[band]
     state.told = _BANDS[alarm]

@@ -1,7 +1,7 @@
 """What is told of an account: which alerts are due, which are held back by a cool-down, and when those come due.
 
 `state.told` is the band that the alerts so far told, so that a consumer is never left with a stale one: an alert that
-was held back goes out at the end of its cool-down when it is still due.
+was held back goes out at the end of its cool-down when it is still due. A snoozed account is told nothing at all.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from service.scoring.acting import snooze_end_ms
 from service.scoring.alerts import make_alert
 from service.scoring.model import Plan, Rule
 from service.scoring.records import NEVER
@@ -17,7 +18,7 @@ from service.scoring.views import Band, BandAlertKind
 
 # Marks of `state.rules`
 WAITING: Final = 0  # holds, nothing told yet
-HELD: Final = 1  # held back by a cool-down and counted as suppressed
+HELD: Final = 1  # held back by a cool-down or a snooze, and counted as suppressed
 TOLD: Final = 2
 
 
@@ -42,7 +43,7 @@ def tell(state: AccountState, plan: Plan, rules: Iterable[Rule], previous_band: 
     marks: dict[str, int] = {}
     sent = []
     if kind is not None:
-        if _has_cooled(state, kind, plan):
+        if _may_go(state, kind, plan):
             before = previous_band if previous_band != state.band else state.told
             sent.append(make_alert(state, plan, kind, before, forced))
             state.told = state.band
@@ -52,7 +53,7 @@ def tell(state: AccountState, plan: Plan, rules: Iterable[Rule], previous_band: 
     for rule in rules:
         mark = state.rules.get(rule.name, WAITING)
         if known and mark != TOLD:
-            if _has_cooled(state, rule.name, plan):
+            if _may_go(state, rule.name, plan):
                 sent.append(make_alert(state, plan, rule.name, previous_band, rule))
                 _note_sent(state, rule.name)
                 mark = TOLD
@@ -74,12 +75,15 @@ def take_as_told(state: AccountState, rules: Iterable[Rule]) -> None:
 
 
 def cool_down_ends_ms(state: AccountState, plan: Plan) -> list[int]:
-    """List the instants at which the alerts that are held back may go out."""
-    cool_downs = plan.model.cool_downs
-    return [state.told_ms[kind] + cool_downs.get(kind, 0) for kind, mark in state.rules.items() if mark == HELD]
+    """List the instants at which the cool-downs of the alerts that are held back end."""
+    cool_downs, told_ms = plan.model.cool_downs, state.told_ms
+    held = [kind for kind, mark in state.rules.items() if mark == HELD]
+    return [told_ms[kind] + cool_downs.get(kind, 0) for kind in held if kind in told_ms]
 
 
-def _has_cooled(state: AccountState, kind: str, plan: Plan) -> bool:
+def _may_go(state: AccountState, kind: str, plan: Plan) -> bool:
+    if snooze_end_ms(state) != NEVER:
+        return False
     sent_ms = state.told_ms.get(kind, NEVER)
     return sent_ms == NEVER or state.clock_ms - sent_ms >= plan.model.cool_downs[kind]
 

@@ -11,6 +11,8 @@ from typing import Final, Literal, TypeAlias
 
 Band: TypeAlias = Literal["unknown", "healthy", "at_risk", "endangered"]
 BandAlertKind: TypeAlias = Literal["at_risk", "endangered", "recovered"]
+Refusal: TypeAlias = Literal["unknown_alert", "old_alert", "resolved_alert", "superseded", "churned"]
+AlertState: TypeAlias = Literal["acknowledged", "snoozed", "resolved"]
 BAND_ALERT_KINDS: Final = ("at_risk", "endangered", "recovered")
 
 
@@ -55,6 +57,9 @@ class ScoreView:
     trend_30: float | None = None
     model_changed: bool = False
     returned_ms: int | None = None  # when a churned account came back
+    snoozed_until_ms: int | None = None
+    csm_sentiment: float | None = None  # the last word, however old
+    csm_sentiment_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -103,3 +108,28 @@ class Alert:
     sentence: str
     suppressed: int = 0  # alerts held back since the last one sent
     rule: str | None = None
+
+
+@dataclass(slots=True)
+class ActionTaken:
+    """What became of an action: applied, or refused for a reason; `seq` counts from 1 without gaps.
+
+    `acted_ms` is when the person acted, `time_ms` the account's clock when it was applied.
+    """
+
+    account: str
+    seq: int
+    action_id: str
+    source: str
+    action: str
+    actor: str
+    acted_ms: int
+    time_ms: int
+    refusal: Refusal | None
+    alert_seq: int | None
+    alert_state: AlertState | None
+    until_ms: int | None
+    band: str | None
+    reason: str | None
+    sentiment: float | None
+    note: str | None

@@ -19,7 +19,7 @@ from service.scoring.state_codec import decode
 from service.topic_catalogue import TOPIC_KINDS
 from tests.chaos.logs import EXPECT_HEADER
 from tests.chaos.observed import Observed
-from tests.chaos.oracle import Expected, Origin, plain_score, plain_state
+from tests.chaos.oracle import Expected, Origin, plain_action, plain_score, plain_state
 
 KINDS = {
     "lost": "an event is not in its account's state",
@@ -30,6 +30,9 @@ KINDS = {
     "alert unknown": "an alert is in the topic that was not due",
     "alert order": "the first appearances of an account's alerts are not in the order of seq, without gaps",
     "alert bytes": "an alert differs from the one that was due, or a repeated one from the first",
+    "action missing": "an action was applied or refused, and the audit does not tell",
+    "action unknown": "the audit tells of an action that never was, or tells two things of one number",
+    "action order": "the audit's first appearances of an account's actions are not those that were due, in order",
     "alert repeats": "more alerts were repeated than is allowed",
     "score": "the last score in the topic is not the state's",
     "mixed models": "a score or an alert does not follow from its own values by the model that it names",
@@ -92,6 +95,7 @@ def compare(expected: Expected, observed: Observed, bounds: Bounds) -> Verdict:
     verdict = Verdict()
     verdict.counts["events"] = sum(expected.events.values())
     verdict.counts["accounts"] = len(expected.states)
+    verdict.counts["actions"] = sum(map(len, expected.actions.values()))
     verdict.counts["stale writes"] = observed.stale_writes()
     parts: list[Callable[[Expected, Observed], Iterator[Difference]]] = [
         _written_last,
@@ -99,7 +103,7 @@ def compare(expected: Expected, observed: Observed, bounds: Bounds) -> Verdict:
         _strays,
         _offsets,
     ]
-    parts += [_states, _scores] if bounds.is_ordered else [partial(_facts, bounds.facts)]
+    parts += [_states, _scores, _actions] if bounds.is_ordered else [partial(_facts, bounds.facts)]
     for part in parts:
         verdict.differences.extend(part(expected, observed))
     first, repeats, forks = _first_alerts(observed)
@@ -148,6 +152,20 @@ def _scores(expected: Expected, observed: Observed) -> Iterator[Difference]:
             continue  # without a score nothing need be told; a recovery may tell it all the same
         if due != found:
             yield Difference("score", account, due, found)
+
+
+def _actions(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    first: dict[str, dict[int, dict[str, Any]]] = {}
+    for record in observed.records[observed.topics.audit]:
+        account, found = record.key.decode(), plain_action(record.value)
+        known = first.setdefault(account, {}).setdefault(found["seq"], found)
+        if known != found:
+            yield Difference("action unknown", account, known, found)
+    for account in sorted(expected.actions.keys() | first.keys()):
+        due, told = expected.actions.get(account, []), list(first.get(account, {}).values())
+        if due != told:
+            kind = "missing" if len(told) < len(due) else "unknown" if len(told) > len(due) else "order"
+            yield Difference(f"action {kind}", account, due, told)
 
 
 def _facts(names: Sequence[str], expected: Expected, observed: Observed) -> Iterator[Difference]:

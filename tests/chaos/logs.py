@@ -21,6 +21,10 @@ is counted once.
 A fourth one, `late_log`, has the events of 24 hours in no order at all. The model promises the same signals for the
 same events in any order, so the facts and the score that are due are those of the events in order.
 
+A fifth one, `acting_log`, is that of the event clock with what people do: every action, in the order of their times but
+for repetitions. The live log has actions as well, but only such that no alert and no other topic's event changes what
+becomes of them.
+
 Records that only a re-keyed copy brings home (`stray`) have no order to others; they are logins of one hour, because a
 crash copies them again, and a repetition is known by its id for an hour.
 A record that must become a dead letter says so in a header, which the oracle reads back with it.
@@ -38,6 +42,7 @@ from typing import Any, Literal, NamedTuple
 from aiokafka.partitioner import murmur2
 
 from schemas.codec import encode_input
+from schemas.times import time_text
 from service.simulation.stream import Simulation
 from service.topic_catalogue import TopicKind
 
@@ -56,7 +61,7 @@ LATE_CHANCE = 0.02
 POISON_CHANCE = 0.004
 STRAY_ACCOUNTS_EACH = 20
 
-LogKind = Literal["live", "contested", "late", "history"]
+LogKind = Literal["live", "contested", "late", "history", "acting"]
 
 
 class LogRecord(NamedTuple):
@@ -88,6 +93,8 @@ PAID: tuple[TopicKind, str] = ("payment", "invoice_paid")
 OPENED: tuple[TopicKind, str] = ("ticket", "ticket_opened")
 SOLVED: tuple[TopicKind, str] = ("ticket", "ticket_solved")
 FACTS: tuple[TopicKind, str] = ("account", "account_updated")
+ACTORS = ("dana", "eve")
+BANDS = ("healthy", "at_risk", "endangered")
 
 
 def live_log(seed: int, accounts: int, ticket_rounds: int, first: int = 0) -> list[LogRecord]:
@@ -129,6 +136,7 @@ def _live_sequences(rng: Random, account: str, ticket_rounds: int) -> Iterator[l
     yield failures
     if account.startswith("stray"):
         return
+    yield _harmless_actions(rng, account, ten_ms)
     tickets, at_ms = [], ten_ms + 25 * MINUTE_MS
     for number in range(ticket_rounds):
         ticket = {"ticket": f"t{number}"}
@@ -139,6 +147,63 @@ def _live_sequences(rng: Random, account: str, ticket_rounds: int) -> Iterator[l
     if rng.random() < 0.5:
         tickets.pop()  # half of the accounts end in trouble
     yield tickets
+
+
+def _harmless_actions(rng: Random, account: str, ten_ms: int) -> list[LogRecord]:
+    """Draw actions that move no band and no alert: notes, words that the model does not read, ends that are past."""
+    actions = []
+    for number in range(rng.choice((0, 1, 4, 8))):
+        time_ms = ten_ms + rng.randrange(20 * MINUTE_MS)
+        past = {"until": time_text(time_ms - rng.randrange(HOUR_MS))}
+        what: tuple[str, dict[str, Any]] = rng.choice(
+            (
+                ("add_note", {"note": f"note {number}"}),
+                ("set_sentiment", {"sentiment": rng.choice((-1, 0, 0.5))}),
+                ("override_band", {"band": "healthy", "reason": "over", **past}),
+                ("snooze_alerts", past),
+                ("resolve_alert", {"alert_seq": 1_000_000}),
+            )
+        )
+        actions.append(_action(rng, what, account, f"{account}-act{number}", time_ms))
+    return actions
+
+
+def _action(rng: Random, what: tuple[str, dict[str, Any]], account: str, event_id: str, time_ms: int) -> LogRecord:
+    short, said = what
+    return event(("action", short), account, event_id, time_ms, {"actor": rng.choice(ACTORS), **said})
+
+
+def acting_log(seed: int, accounts: int, days: int) -> list[LogRecord]:
+    """Draw the log of the event clock, and what people did about its accounts: before it, as it has its own topic."""
+    rng = Random(f"acting/{seed}")
+    history = history_log(seed, accounts, days)
+    keys = {record.key for record in history if not record.headers and record.kind != "usage"}
+    actions: list[LogRecord] = []
+    first_ms, last_ms = HISTORY_START_DAY * DAY_MS, (HISTORY_START_DAY + days) * DAY_MS
+    times = sorted(rng.randrange(first_ms, last_ms) for _ in range(accounts * days // 4))
+    names = sorted(key.decode() for key in keys if key)
+    for number, time_ms in enumerate(times):
+        until = {"until": time_text(time_ms + rng.choice((0, 1, 3, 10, 40)) * DAY_MS)}
+        alert = {"alert_seq": rng.choice((1, 1, 2, 3, 4, 9))}
+        what: tuple[str, dict[str, Any]] = rng.choice(
+            (
+                ("acknowledge_alert", alert),
+                ("resolve_alert", alert),
+                ("snooze_alerts", until),
+                ("snooze_alerts", {**until, **alert}),
+                ("override_band", {"band": rng.choice(BANDS), "reason": "by hand", **until}),
+                ("set_sentiment", {"sentiment": rng.choice((-1, -0.5, 0.5, 1))}),
+                ("add_note", {"note": f"note {number}"}),
+            )
+        )
+        account = rng.choice(names)
+        actions.append(_action(rng, what, account, f"act-{number}", time_ms))
+        if rng.random() < LATE_CHANCE * 3:  # what was said before, and comes after, is superseded
+            said_ms = time_ms - min(HOUR_MS, time_ms % DAY_MS)
+            actions.append(_action(rng, what, account, f"act-{number}-before", said_ms))
+        if rng.random() < DUPLICATE_CHANCE:
+            actions.append(rng.choice(actions[-5:]))
+    return [*actions, *history]
 
 
 def contested_log(seed: int, accounts: int, rounds: int, first: int = 0) -> list[LogRecord]:

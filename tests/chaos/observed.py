@@ -72,7 +72,7 @@ def observe(bootstrap: str, topics: TopicNames, group: str) -> Observed:
     """Read everything that a deployment has; nothing may be written meanwhile."""
     inputs = [*topics.inputs, topics.rekeyed]
     letters = [topics.dead_letters(kind) for kind in TOPIC_KINDS]
-    names = [*inputs, *letters, topics.alerts, topics.scores, topics.changelog]
+    names = [*inputs, *letters, topics.alerts, topics.audit, topics.scores, topics.changelog]
     records = {name: read_topic(bootstrap, name) for name in names}
     committed = asyncio.run(committed_offsets(bootstrap, group))
     return Observed(topics, records, committed, asyncio.run(end_offsets(bootstrap, inputs)))

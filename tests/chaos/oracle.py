@@ -21,8 +21,8 @@ from zlib import crc32
 import yaml
 
 from service.ingest import Decoder
-from service.outputs import alert_message, score_message
-from service.scoring.engine import advance, apply_record, mark_sent
+from service.outputs import action_message, alert_message, score_message
+from service.scoring.engine import advance, apply_record, mark_actions_told, mark_sent
 from service.scoring.events import Event
 from service.scoring.explain import score_view
 from service.scoring.model import Model
@@ -30,7 +30,7 @@ from service.scoring.recent_ids import HASH_BYTES
 from service.scoring.state import AccountState
 from service.scoring.state_codec import decode, encode
 from service.settings import Clock
-from service.topic_catalogue import REKEYED_SOURCE, TOPIC_KINDS, TopicNames
+from service.topic_catalogue import REKEYED_SOURCE, SOURCE_KINDS, TopicNames
 from tests.chaos.logs import EXPECT_HEADER, LIVE_NOON_MS, home_of
 from tests.oracle import Oracle
 
@@ -55,6 +55,9 @@ SCORE_FIELDS = (
     "owner",
     "stage",
     "profile",
+    "override_reason",
+    "snoozed_until",
+    "csm_sentiment",
 )
 
 
@@ -64,6 +67,7 @@ class Expected:
 
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     alerts: dict[str, list[bytes]] = field(default_factory=dict)
+    actions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     dead_letters: dict[Origin, tuple[str, bytes | None, bytes | None]] = field(default_factory=dict)
     strays: dict[Origin, tuple[bytes, bytes]] = field(default_factory=dict)
@@ -98,6 +102,7 @@ class CoreAccounting:
         self._model = model
         self._states: dict[str, AccountState] = {}
         self._alerts: dict[str, list[bytes]] = {}
+        self._actions: dict[str, list[dict[str, Any]]] = {}
 
     def apply(self, record: Applied) -> None:
         """Take the account's next record."""
@@ -114,11 +119,15 @@ class CoreAccounting:
             expected.states[account] = plain_state(decode(account, encode(state)))
             expected.scores[account] = plain_score(score_message(score_view(state, self._model)))
         expected.alerts.update(self._alerts)
+        expected.actions.update(self._actions)
 
     def _take_alerts(self, state: AccountState) -> None:
         for alert in state.unsent:
             self._alerts.setdefault(state.account, []).append(alert_message(alert))
         mark_sent(state, state.seq)
+        for taken in state.acting.unsent if state.acting is not None else ():
+            self._actions.setdefault(state.account, []).append(plain_action(action_message(taken)))
+            mark_actions_told(state, taken.seq)
 
 
 class NaiveAccounting:
@@ -148,6 +157,10 @@ class NaiveAccounting:
             score = expected.scores[account]["score"]
             mine = None if oracle.scored is None else oracle.scored.score
             assert told == expected_ids, f"core and oracle disagree about the alerts of {account}"
+            actions = [(each.action_id, each.refusal, each.alert_state) for each in oracle.actions.outcomes]
+            known = expected.actions.get(account, [])
+            expected_actions = [(each["action_id"], each["refusal"], each["alert_state"]) for each in known]
+            assert actions == expected_actions, f"they disagree about the actions on {account}"
             assert oracle.published == expected.scores[account]["band"], f"they disagree about the band of {account}"
             assert (mine is None) == (score is None), f"they disagree about a score of {account}"
             assert mine is None or isclose(mine, score, abs_tol=0.006), f"they disagree about the score of {account}"
@@ -185,21 +198,22 @@ def expected_outcome(
     expected = Expected()
     by_partition: dict[int, list[list[Applied]]] = {}
     decoder = Decoder(lambda: 1 << 62)
-    for source, topic in enumerate(topics.inputs):
+    for topic, kind in topics.inputs.items():
+        source = topics.source_of(topic)
         for record in read[topic]:
             reason = dict(record.headers).get(EXPECT_HEADER)
             origin = (topic, record.partition, record.offset)
             if reason is not None:
                 expected.dead_letters[origin] = (reason.decode(), record.key, record.value)
                 continue
-            event = decoder.decode(TOPIC_KINDS[source], record.key, record.value, ())
+            event = decoder.decode(kind, record.key, record.value, ())
             expected.events[event.account] = expected.events.get(event.account, 0) + 1
             home = home_of(record.key)
             applied = Applied(source, record.offset, event, record.value)
             if record.partition != home:
                 expected.strays[origin] = (record.key, record.value)
                 applied = Applied(REKEYED_SOURCE, rekeyed_offsets.get(event.account, NO_COPY), event, record.value)
-            streams = by_partition.setdefault(home, [[] for _ in range(REKEYED_SOURCE + 1)])
+            streams = by_partition.setdefault(home, [[] for _ in SOURCE_KINDS])
             streams[applied.source].append(applied)
     latest_ms = 0
     for streams in by_partition.values():
@@ -214,12 +228,13 @@ def expected_outcome(
 
 def _in_order(clock: Clock, streams: list[list[Applied]]) -> Iterator[Applied]:
     """Put one partition's records in the order in which they count."""
-    strays = _numbered(streams[REKEYED_SOURCE])
+    streams = [*streams]
+    streams[REKEYED_SOURCE] = _numbered(streams[REKEYED_SOURCE])
     if clock == "event":
         # As long as no input is empty, the earliest head goes first; ties go by input.
-        yield from heapq.merge(*streams[:REKEYED_SOURCE], strays, key=lambda each: each.event.time_ms)
+        yield from heapq.merge(*streams, key=lambda each: each.event.time_ms)
         return
-    for stream in (*streams[:REKEYED_SOURCE], strays):
+    for stream in streams:
         yield from stream
 
 
@@ -277,3 +292,10 @@ def plain_score(message: bytes) -> dict[str, Any]:
     found = {name: data[name] for name in SCORE_FIELDS}
     found["factors"] = {factor["name"]: [factor["output"], factor["weight"]] for factor in data["factors"]}
     return found
+
+
+def plain_action(message: bytes) -> dict[str, Any]:
+    """Take what an outcome says whatever the account's other records did to its clock meanwhile."""
+    data: dict[str, Any] = json.loads(message)["data"]
+    del data["as_of"]
+    return data

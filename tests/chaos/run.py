@@ -35,6 +35,7 @@ MODELS: dict[LogKind, Path | None] = {
     "contested": Path(__file__).parent / "contested.yaml",
     "late": Path(__file__).parent / "contested.yaml",
     "history": None,
+    "acting": None,
 }
 # Of a state, what the same events within 24 hours leave behind in every order (docs/model.md, "Time").
 IN_ANY_ORDER = (
@@ -79,12 +80,12 @@ class Plan:
     @property
     def recount_every(self) -> int:
         """Of how many accounts one is recounted: simulated companies of half a year take long."""
-        return 8 if self.log == "history" else 1
+        return 8 if self.clock == "event" else 1
 
     @property
     def clock(self) -> Clock:
         """The clock that the log is made for."""
-        return "event" if self.log == "history" else "wall"
+        return "event" if self.log in {"history", "acting"} else "wall"
 
 
 @dataclass
@@ -276,7 +277,13 @@ class Run:
 
     def wait_quiet(self) -> None:
         """Wait until everything is committed and nothing is written any more."""
-        written = [self.topics.changelog, self.topics.alerts, self.topics.scores, self.topics.rekeyed]
+        written = [
+            self.topics.changelog,
+            self.topics.alerts,
+            self.topics.audit,
+            self.topics.scores,
+            self.topics.rekeyed,
+        ]
         deadline = time.monotonic() + CATCH_UP_SECONDS
         ends, since = None, time.monotonic()
         while time.monotonic() - since < QUIET_SECONDS or self.lag() > 0:

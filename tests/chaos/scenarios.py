@@ -15,7 +15,7 @@ from tests.chaos.broker_faults import below_min_isr, kill_brokers
 from tests.chaos.dying import die_at_points, die_at_the_end, die_in_recovery
 from tests.chaos.fleet import READY, RECOVERED, Slot
 from tests.chaos.link_faults import bad_weather, cut, swizzle
-from tests.chaos.logs import LogKind, LogRecord, contested_log, history_log, late_log, live_log
+from tests.chaos.logs import LogKind, LogRecord, acting_log, contested_log, history_log, late_log, live_log
 from tests.chaos.models import change_model
 from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.poison import drain
@@ -70,9 +70,12 @@ CHANGING = Plan(rate=150, changes_model=True)
 LATE = Plan(log="late", rate=250)
 HISTORY = Plan(log="history", workers=1, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
+ACTING = Plan(log="acting")
 UNWATCHED = Plan(rate=150, watched=False)
+ALL_BEFORE = "Under the event clock, on half a year of history that is there before the workers start."
 LOGS_TOLD: dict[LogKind, str] = {
-    "history": "Under the event clock, on half a year of history that is there before the workers start.",
+    "history": ALL_BEFORE,
+    "acting": ALL_BEFORE,
     "contested": "Events of one account stand in several inputs at the same time.",
 }
 FROZEN = "Its watchdog sees nothing of it, as when a whole machine stands still with its clocks."
@@ -109,6 +112,7 @@ class Scenario:
                 "contested": contested_log,
                 "late": late_log,
                 "history": history_log,
+                "acting": acting_log,
             }
             return draw_all[self.plan.log](seed, size.accounts, size.rounds)
         draw = {"live": live_log, "contested": contested_log}[self.plan.log]
@@ -273,6 +277,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         Scenario("F1", "random SIGKILL", kill_at_random, Size(150, 5, 3), Size(1_000, 10, 20), SLOW, limits=KILLED),
         Scenario("F1e", "random SIGKILL, event clock", kill_at_random, Size(60, 90, 2), Size(200, 180, 4), EVENT),
+        Scenario("F1a", "random SIGKILL, acted on", kill_at_random, Size(60, 90, 2), Size(200, 180, 4), ACTING),
         Scenario("F2", "all workers killed at once", kill_all, Size(100, 5, 2), Size(600, 10, 3), SLOW),
         Scenario("F3", "rolling SIGTERM", stop_in_turns, Size(150, 5, 1), Size(600, 10, 2), SLOW),
         Scenario("F4", "killed at each point", die_at_points, Size(100, 5, 1), Size(300, 10, 1), ALONE),

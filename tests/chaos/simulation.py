@@ -135,8 +135,8 @@ class World:
         self._passed: dict[TP, int] = {}
         self._read: dict[TP, int] = {}
         self._orders: dict[TP, asyncio.Lock] = {}
-        self._flushed = {broker.topics.changelog, broker.topics.alerts, broker.topics.scores}
-        self.inputs = [*broker.topics.inputs, broker.topics.rekeyed]
+        self._flushed = {broker.topics.changelog, broker.topics.alerts, broker.topics.audit, broker.topics.scores}
+        self.inputs = broker.topics.sources
         self._ingest = Ingest(
             scorer=self.scorer,
             topics=broker.topics,

@@ -268,6 +268,18 @@ def half_states() -> None:
     _store_otherwise(forget_all)
 
 
+@mutant("F4", "state flushed")
+def untold_outcomes() -> None:
+    """Store states without the outcomes of actions that are still to be told."""
+
+    def forget_outcomes(state: AccountState) -> None:
+        if state.acting is not None:
+            state.acting.unsent = ()
+            state.rest = None
+
+    _store_otherwise(forget_outcomes)
+
+
 @mutant("F4h", "offsets committed")
 def committed_before_applied() -> None:
     """Commit what was delivered, applied or not."""

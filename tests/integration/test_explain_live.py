@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from service.account_topics import ALERT_DAYS, read_account
+from service.account_topics import TOLD_DAYS, read_account
 from service.adapters.embedded_kafka import EmbeddedKafka
 from service.adapters.topic_admin import ensure_topics
 from service.settings import Settings
@@ -34,7 +34,8 @@ async def publish(bootstrap: str, names: TopicNames, accounts: list[str]) -> Non
             key = account.encode()
             for number in range(2):
                 await producer.send_and_wait(names.scores, message(account, seq=number), key=key)
-            for number, age_days in enumerate((ALERT_DAYS + 1, 1, 0)):
+            await producer.send_and_wait(names.audit, message(account, seq=1), key=key)
+            for number, age_days in enumerate((TOLD_DAYS + 1, 1, 0)):
                 old_ms = now_ms - age_days * 86_400_000
                 await producer.send_and_wait(names.alerts, message(account, seq=number), key=key, timestamp_ms=old_ms)
     finally:
@@ -51,6 +52,7 @@ def test_the_last_score_and_recent_alerts_are_found(broker: EmbeddedKafka, setti
         for account in accounts:
             found = await read_account(broker.bootstrap, names, account)
             assert found.score == message(account, seq=1)
+            assert found.actions == [message(account, seq=1)]
             assert found.alerts[-2:] == [message(account, seq=1), message(account, seq=2)]
         assert (await read_account(broker.bootstrap, names, "nobody")).score is None
 

@@ -73,6 +73,7 @@ def test_the_state_that_recovery_takes_is_shown(settings: Settings, vitals: Vita
         names.input("payment"): 7,
         **{names.input(kind): None for kind in ("ticket", "survey", "account")},
         names.rekeyed: None,
+        names.input("action"): None,
     }
     assert told["signals"]["failed_payments"] == 1
     assert told["next_due"].endswith("T00:00:00.000Z")

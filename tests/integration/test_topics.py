@@ -234,7 +234,8 @@ def test_the_layout_names_every_topic_that_a_worker_uses() -> None:
     assert {spec.name for spec in topic_specs(names)} == {*names.worker_topics(), names.clock}
     assert {spec.partitions for spec in topic_specs(names)} == {8}
     assert names.changelog == "eu.scores-eu-state-changelog"
-    assert [names.source_of(names.input(kind)) for kind in TOPIC_KINDS] == [0, 1, 2, 3, 4]
+    assert [names.source_of(names.input(kind)) for kind in TOPIC_KINDS] == [0, 1, 2, 3, 4, 6]
+    assert [names.source_of(topic) for topic in names.sources] == list(range(7))
     assert names.source_of(names.rekeyed) == REKEYED_SOURCE == 5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.oracle import money, support, usage
+from tests.oracle.actions import ACTIONS, Actions, as_account_update
 from tests.oracle.alerts import Telling
 from tests.oracle.bands import LEVELS, Band, milliseconds, target_of, worse_of
 from tests.oracle.facts import Facts
@@ -44,6 +45,7 @@ class Oracle:
         self.late = 0
         self.duplicates = 0
         self.telling = Telling(account)
+        self.actions = Actions()
         self._read_today: dict[str, float | None] = {}
         self._restart()
 
@@ -67,10 +69,14 @@ class Oracle:
             return
         self.applied[source] = offset
         self.pass_time(max(as_of_ms, instant(event["time"])))
-        if self.recent.is_new(event, self.clock_ms):
-            self._take(event)
-        else:
+        if not self.recent.is_new(event, self.clock_ms):
             self.duplicates += 1
+        elif kind_of(event) not in ACTIONS:
+            self._take(event)
+        elif self.actions.is_known(event):
+            self.duplicates += 1
+        else:
+            self._act(event)
 
     def pass_time(self, until_ms: int) -> None:
         """Walk to an instant, looking at every midnight and at every end of a wait."""
@@ -107,11 +113,30 @@ class Oracle:
         for kind in self.telling.held:
             rule = self.model.get("rules", {}).get(kind, {})
             days = rule.get("cool_down_days", self.model["bands"]["cool_down_days"])
-            ends.append(self.telling.sent_ms[kind] + milliseconds(days))
+            if kind in self.telling.sent_ms:
+                ends.append(self.telling.sent_ms[kind] + milliseconds(days))
+        ends.append(self.actions.snoozed_until_ms)
         override = self.facts.override
         if override is not None:
             ends.append(override[1])
         return [end_ms for end_ms in ends if end_ms > self.clock_ms]
+
+    # -- what people do ----------------------------------------------------------------------------------
+
+    def _act(self, event: Wire) -> None:
+        """Apply an action or refuse it, and note the outcome either way."""
+        refusal = self.actions.refusal(event, self.telling.seq, is_churned=self.is_churned)
+        kind = kind_of(event)
+        if refusal is None and kind == "snooze_alerts":
+            if self.actions.snooze(event):
+                self._evaluate()
+            else:
+                refusal = "superseded"
+        if refusal is None and kind in {"override_band", "set_sentiment"}:
+            self._take(as_account_update(event))
+            field = "override" if kind == "override_band" else "csm_sentiment"
+            refusal = None if self.facts.is_latest(field, as_account_update(event)) else "superseded"
+        self.actions.note(event, refusal, self.clock_ms, self.telling.seq)
 
     # -- what counts -------------------------------------------------------------------------------------
 
@@ -245,6 +270,7 @@ class Oracle:
             self._take_as_told()
         else:
             forced = cap if cap is not None and rules[cap]["cap"] == self.published else None
+            self.telling.is_snoozed = self.clock_ms < self.actions.snoozed_until_ms
             self.telling.tell(self.model, self.scored, self.published, before, self.rules, forced, self.clock_ms)
 
     def _follow_score(self) -> str | None:

@@ -60,6 +60,7 @@ class Telling:
     held: set[str] = field(default_factory=set)
     suppressed: int = 0
     told_rules: set[str] = field(default_factory=set)
+    is_snoozed: bool = False
     baseline: Scored | None = None
 
     def start_afresh(self) -> None:
@@ -104,7 +105,8 @@ class Telling:
             self.baseline = now
 
     def _goes_out(self, kind: str, cool_down_ms: int, t: int) -> bool:
-        if kind in self.sent_ms and t - self.sent_ms[kind] < cool_down_ms:
+        is_cooling = kind in self.sent_ms and t - self.sent_ms[kind] < cool_down_ms
+        if is_cooling or self.is_snoozed:
             if kind not in self.held:
                 self.suppressed += 1
                 self.held.add(kind)

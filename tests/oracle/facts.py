@@ -35,6 +35,10 @@ class Facts:
         """Give the time of the fact that holds."""
         return max(self.said[field])[0]
 
+    def is_latest(self, field: str, event: Wire) -> bool:
+        """Tell whether what the event says in a field is what holds."""
+        return bool(max(self.said[field]) == (instant(event["time"]), _facts_of(event)[field]))
+
     @property
     def override(self) -> tuple[str, int] | None:
         """The band that was last set by hand, and until when."""

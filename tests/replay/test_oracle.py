@@ -94,7 +94,10 @@ def test_oracle_agrees_on_simulated_companies() -> None:
     for line in simulation.lines():
         histories[line.account].append(json.loads(line.value))
     assert len(histories) == COMPANIES
-    assert {kind_of(event) for events in histories.values() for event in events} == set(INPUTS)
+    by_machines = {
+        short for short, message in INPUTS.items() if message.kind != "action"
+    }  # nobody acts in a simulation
+    assert {kind_of(event) for events in histories.values() for event in events} == by_machines
     kinds = set()
     for account, events in histories.items():
         pair = Pair(default_document(), account)

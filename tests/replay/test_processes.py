@@ -20,7 +20,7 @@ from service.ingest import Decoder
 from service.input_files import InputFile, RefusedLine
 from service.replay import ReplayOptions, ReplaySummary, replay_files, replay_in_processes
 from service.simulation import Simulation
-from tests.replay.test_replay import DAY_MS, MODEL, outcome, write
+from tests.replay.test_replay import DAY_MS, MODEL, event, lines_of, outcome, write
 
 BAD = [b"{", b"[]", b'{"subject":"acct-000003"}', b'{"subject": "acct-000003"}', b'{"type":"io.vitals.none.v1"}']
 
@@ -71,6 +71,21 @@ def test_rows_are_shared(tmp_path: Path) -> None:
     mapping = CsvMapping({"account": "org", "user": "who", "time": "day"}, {"type": "login"})
     summary = both(tmp_path, ReplayOptions(), InputFile(str(log), mapping=mapping))
     assert (summary.events, summary.accounts, summary.refused) == (1_000, 7, Counter(invalid_event=2))
+
+
+def test_actions_are_replayed_and_shared(tmp_path: Path) -> None:
+    """What became of actions is written in order of time, counted, and the same for any number of processes."""
+    names = [f"acct-{number}" for number in range(6)]
+    lines = [event("login", name, 0, {"user": "ann"}) for name in names]
+    for day, name in enumerate(names, 1):
+        lines.append(event("add_note", name, day, {"actor": "dana", "note": "on it"}))
+        lines.append(event("resolve_alert", name, day + 0.1, {"actor": "eve", "alert_seq": 1}))
+    log = write(tmp_path / "log.ndjson", [*lines, lines[6]])
+    summary = both(tmp_path, ReplayOptions(), InputFile(str(log)))
+    assert summary.actions == {"applied": 6, "unknown_alert": 6}
+    assert summary.duplicates == 1
+    told = [line["data"] for line in lines_of(tmp_path / "one" / "actions.ndjson")]
+    assert [(each["account"], each["seq"]) for each in told] == [(name, seq) for name in names for seq in (1, 2)]
 
 
 def test_an_error_of_a_process_is_told_once(tmp_path: Path, lines: list[bytes]) -> None:

@@ -27,7 +27,7 @@ from service.simulation import Simulation
 DAY_MS = 86_400_000
 START_MS = parse_time_ms("2025-01-01T00:00:00Z")
 MODEL = load_model()
-FILES = ("scores.ndjson", "alerts.ndjson", "summary.json")
+FILES = ("scores.ndjson", "alerts.ndjson", "actions.ndjson", "summary.json")
 
 
 def event(short: str, account: str, day: float, data: dict[str, Any], event_id: str = "") -> bytes:

@@ -25,6 +25,8 @@ currencies = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=3, max_size=3)
 sentiments = st.floats(-1, 1)
 times = st.integers(MIN_TIME_MS, LAST_MS).map(time_text)
 tags = st.lists(labels, max_size=50)
+alert_seqs = st.integers(1, 2**53 - 1)
+notes = {"note": texts(200)}
 invoices = {"amount_minor": minor_units, "invoice": names}
 
 
@@ -77,6 +79,20 @@ DATA: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "csm_sentiment": sentiments,
         },
     ),
+    "acknowledge_alert": fields({"actor": names, "alert_seq": alert_seqs}, notes),
+    "snooze_alerts": fields({"actor": names, "until": times}, {**notes, "alert_seq": alert_seqs}),
+    "resolve_alert": fields({"actor": names, "alert_seq": alert_seqs}, notes),
+    "override_band": fields(
+        {
+            "actor": names,
+            "band": st.sampled_from(["healthy", "at_risk", "endangered"]),
+            "reason": names,
+            "until": times,
+        },
+        notes,
+    ),
+    "set_sentiment": fields({"actor": names, "sentiment": sentiments}, notes),
+    "add_note": fields({"actor": names, "note": texts(200)}, {}),
 }
 
 

@@ -29,11 +29,13 @@ SCORE, ALERT, LETTER = (examples_of(OUTPUTS[short])[0] for short in ("score", "a
 
 def score_view(**changes: Any) -> ScoreView:
     """Make the core's view that the golden score example shows."""
-    renamed = {"seq", "as_of", "override_until", "returned_at"}
+    renamed = {"seq", "as_of", "override_until", "returned_at", "snoozed_until", "csm_sentiment_at"}
     data = {name: item for name, item in SCORE["data"].items() if name not in renamed}
     data["rules"] = tuple(data["rules"])
     data["factors"] = tuple(FactorView(**factor) for factor in data["factors"])
-    return ScoreView(**{"time_ms": parse_time_ms(SCORE["time"]), "score_seq": SCORE["data"]["seq"], **data, **changes})
+    times = {"time_ms": SCORE["time"], "csm_sentiment_ms": SCORE["data"]["csm_sentiment_at"]}
+    read = {name: parse_time_ms(text) for name, text in times.items()}
+    return ScoreView(**{"score_seq": SCORE["data"]["seq"], **read, **data, **changes})
 
 
 def alert_view(**changes: Any) -> Alert:

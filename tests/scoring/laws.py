@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from service.scoring import effects, engine, evaluation, state_codec
+from service.scoring.acting import Acting
 from service.scoring.bands import BAND_RANKS
 from service.scoring.events import AccountUpdate, Event
 from service.scoring.explain import score_view
@@ -38,8 +39,8 @@ def fields_of(class_: type) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, More):
-        return {name: _plain(getattr(value, name)) for name in fields_of(More)}
+    if isinstance(value, More | Acting):
+        return {name: _plain(getattr(value, name)) for name in fields_of(type(value))}
     if hasattr(value, "days") and hasattr(value, "first_day"):
         return value.first_day, dict(value.days)
     return dict(value) if hasattr(value, "items") else value

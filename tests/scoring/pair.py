@@ -13,14 +13,18 @@ from service.ingest import Decoder
 from service.model.build import build_model
 from service.model.file_format import ModelFile
 from service.scoring import effects, engine, state_codec
+from service.scoring.acting import snooze_end_ms
 from service.scoring.bands import override_in_force
 from service.scoring.evaluation import holding_rules, score_change
 from service.scoring.model import Model, plan_of
+from service.scoring.records import NEVER
 from service.scoring.signals import SIGNALS
 from service.scoring.state import AccountState, score_before
-from service.scoring.views import Alert
+from service.scoring.views import ActionTaken, Alert
 from tests.oracle import Oracle, alerts
+from tests.oracle.actions import Outcome
 from tests.scoring.logs import DAY
+from tests.scoring.wire_logs import text_of
 
 SOURCE = 0
 FAR_FUTURE_MS = 4_102_444_800_000
@@ -89,6 +93,7 @@ class Pair:
         self._compare_score()
         self._compare_bands()
         self._compare_alerts()
+        self._compare_actions()
 
     def _same(self, what: str, core: object, oracle: object) -> None:
         if core != oracle:
@@ -142,6 +147,34 @@ class Pair:
                 if value is None or wanted is None or not isclose(value, wanted, abs_tol=1e-9):
                     self._same(f"points of {name} in alert {mine.seq}", value, wanted)
         self.compared = len(self.state.unsent)
+
+    def _compare_actions(self) -> None:
+        acting, oracle = self.state.acting, self.oracle.actions
+        snooze_ms = snooze_end_ms(self.state)
+        is_snoozed = self.oracle.clock_ms < oracle.snoozed_until_ms
+        self._same("snooze", snooze_ms, oracle.snoozed_until_ms if is_snoozed else NEVER)
+        if acting is None:
+            self._same("actions", 0, len(oracle.outcomes))
+            return
+        self._same("actions", acting.seq, len(oracle.outcomes))
+        self._same("alert states", dict(acting.alerts), oracle.alert_states)
+        self._same("outcomes", [_outcome(taken) for taken in acting.unsent], oracle.outcomes)
+
+
+def _outcome(taken: ActionTaken) -> Outcome:
+    said = {"band": taken.band, "reason": taken.reason, "sentiment": taken.sentiment, "note": taken.note}
+    said |= {"alert_seq": taken.alert_seq, "until": None if taken.until_ms is None else text_of(taken.until_ms)}
+    return Outcome(
+        taken.seq,
+        taken.action_id,
+        taken.action,
+        taken.actor,
+        taken.acted_ms,
+        taken.time_ms,
+        taken.refusal,
+        taken.alert_state,
+        {name: value for name, value in said.items() if value is not None},
+    )
 
 
 def _main_facts(alert: Alert | alerts.Alert) -> tuple[object, ...]:

@@ -72,8 +72,11 @@ SCRIPTS = {
 
 
 @st.composite
-def swings(draw: st.DrawFn) -> Case:
-    """Generate an account whose band goes up and down at the very instants that its model waits for."""
+def swings(draw: st.DrawFn, *, is_acted_on: bool = False) -> Case:
+    """Generate an account whose band goes up and down at the very instants that its model waits for.
+
+    One that is acted on is snoozed now and then, and its alerts are taken up.
+    """
     cool_down = st.sampled_from(COOL_DOWNS)
     low = {"label": "x", "sentence": "x", "all": [{"signal": "csm_sentiment", "at_most": 0}], "alert": True}
     document = _document(
@@ -85,5 +88,16 @@ def swings(draw: st.DrawFn) -> Case:
     facts = st.one_of(word, word, word, word, stage)
     event = st.tuples(gaps, facts).map(lambda drawn: _event(drawn[0], "account_updated", **drawn[1]))
     time = gaps.map(lambda gap_ms: Step("time", gap_ms, "keep"))
-    steps = draw(st.lists(st.one_of(event, event, event, time), min_size=2, max_size=20))
+    happenings = [event, event, event, time]
+    if is_acted_on:
+        until = st.tuples(gaps, st.sampled_from([0, 0, HOUR, 9 * DAY, 50 * DAY])).map(
+            lambda drawn: Step(
+                "event", drawn[0], "keep", (Drawn("snooze_alerts", {"actor": "a"}, {"until": drawn[1]}),)
+            )
+        )
+        about = st.tuples(gaps, st.sampled_from(["acknowledge_alert", "resolve_alert"]), st.integers(1, 4)).map(
+            lambda drawn: _event(drawn[0], drawn[1], actor="b", alert_seq=drawn[2])
+        )
+        happenings += [until, about]
+    steps = draw(st.lists(st.one_of(happenings), min_size=2, max_size=20))
     return Case(STARTS_MS[1], [document, document], steps)

@@ -94,7 +94,7 @@ def caps_forgotten(patch: Patch) -> None:
 
 def cool_down_forgotten(patch: Patch) -> None:
     """Tell again at once."""
-    patch.setattr(telling, "_has_cooled", lambda _state, _kind, _plan: True)
+    patch.setattr(telling, "_may_go", lambda _state, _kind, _plan: True)
 
 
 def held_alerts_dropped(patch: Patch) -> None:

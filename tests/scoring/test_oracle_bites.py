@@ -9,8 +9,10 @@ import pytest
 
 from service.scoring import (
     IS_COMPILED,
+    acting,
     alerts,
     bands,
+    effects,
     engine,
     evaluation,
     people,
@@ -22,8 +24,9 @@ from service.scoring import (
     telling,
     usage_signals,
 )
+from service.scoring.events import Action
 from service.scoring.model import Curve, Plan
-from service.scoring.records import Invoice
+from service.scoring.records import NEVER, Invoice
 from service.scoring.state import AccountState
 from service.scoring.views import Band
 from tests.scoring.budget import search
@@ -148,14 +151,14 @@ def ids_known_for_half_an_hour(patch: Patch) -> None:
 
 def cool_down_one_ms_too_long(patch: Patch) -> None:
     """Hold an alert back at exactly the end of its cool-down."""
-    right = telling._has_cooled
+    right = telling._may_go
 
     def wrong(account: AccountState, kind: str, plan: Plan) -> bool:
         sent_ms = account.told_ms.get(kind)
         at_end = sent_ms is not None and account.clock_ms - sent_ms == plan.model.cool_downs[kind]
         return right(account, kind, plan) and not at_end
 
-    patch.setattr(telling, "_has_cooled", wrong)
+    patch.setattr(telling, "_may_go", wrong)
 
 
 def worst_of_a_dwell_forgotten(patch: Patch) -> None:
@@ -179,6 +182,53 @@ def suppressed_never_reset(patch: Patch) -> None:
         account.suppressed = kept
 
     patch.setattr(telling, "_note_sent", wrong)
+
+
+def snooze_not_due(patch: Patch) -> None:
+    """Leave what a snooze held back to whatever happens next."""
+    patch.setattr(evaluation, "snooze_end_ms", lambda _: NEVER)
+
+
+def snooze_without_effect(patch: Patch) -> None:
+    """Tell a snoozed account's alerts as they come."""
+    patch.setattr(telling, "snooze_end_ms", lambda _: NEVER)
+
+
+def last_snooze_arrival_wins(patch: Patch) -> None:
+    """Let the snooze that came last be in force, whenever the person said it."""
+
+    def wrong(account: AccountState, action: Action) -> bool:
+        known = acting.acting_of(account)
+        known.snoozed_ms, known.snoozed_until_ms = action.time_ms, action.until_ms or 0
+        return True
+
+    patch.setattr(engine, "snooze", wrong)
+
+
+def lifted_snooze_lets_nothing_out(patch: Patch) -> None:
+    """Take a snooze that ends at once without a look at what the earlier one held back."""
+    patch.setattr(engine, "_let_out", lambda _: effects.SCORED)
+
+
+def resolved_alert_taken_up_again(patch: Patch) -> None:
+    """Let anything be done about a resolved alert."""
+    right = acting.why_refused
+
+    def wrong(account: AccountState, action: Action) -> Any:
+        refusal = right(account, action)
+        return None if refusal == "resolved_alert" else refusal
+
+    patch.setattr(engine, "why_refused", wrong)
+
+
+def superseded_fact_told_as_applied(patch: Patch) -> None:
+    """Say that an override was applied though a later one is in force."""
+    patch.setattr(engine, "holds", lambda _account, _action: True)
+
+
+def repeated_action_counted_again(patch: Patch) -> None:
+    """Know an action for as long as other events only."""
+    patch.setattr(acting.Acting, "is_new", lambda _known, _event_id: True)
 
 
 def return_keeps_what_was_told(patch: Patch) -> None:
@@ -224,6 +274,10 @@ CASES: Iterable[tuple[Bug, tuple[str, ...]]] = [
     (daily_score_of_the_wrong_day, ()),
     (blame_for_others_weight, ()),
     (model_change_told, ()),
+    (last_snooze_arrival_wins, ("acting",)),
+    (resolved_alert_taken_up_again, ("acting",)),
+    (superseded_fact_told_as_applied, ("acting",)),
+    (repeated_action_counted_again, ("acting",)),
 ]
 
 
@@ -247,6 +301,7 @@ ON_SWINGS: Iterable[Bug] = [
     suppressed_never_reset,
     return_keeps_what_was_told,
 ]
+ON_ACTED_SWINGS: Iterable[Bug] = [snooze_not_due, snooze_without_effect, lifted_snooze_lets_nothing_out]
 
 
 @PLAIN_ONLY
@@ -265,6 +320,15 @@ def test_the_oracle_notices_a_seeded_bug_of_waits(bug: Bug, monkeypatch: Patch) 
     bug(monkeypatch)
     with pytest.raises(AssertionError):
         search(core_agrees_with_the_oracle, swings())
+
+
+@PLAIN_ONLY
+@pytest.mark.parametrize("bug", ON_ACTED_SWINGS, ids=lambda bug: bug.__name__)
+def test_the_oracle_notices_a_seeded_bug_of_snoozes(bug: Bug, monkeypatch: Patch) -> None:
+    """With the bug in place, core and oracle differ for such an account that is snoozed."""
+    bug(monkeypatch)
+    with pytest.raises(AssertionError):
+        search(core_agrees_with_the_oracle, swings(is_acted_on=True))
 
 
 @PLAIN_ONLY

@@ -73,9 +73,9 @@ def test_peeks_read_fixed_places() -> None:
 
 def test_newer_version_is_refused() -> None:
     """A value of an unknown version is refused by name, never guessed at."""
-    newer = bytes([state_codec.VERSION + 1]) + state_codec.encode(typical_account())[1:]
+    newer = bytes([state_codec.ACTED_VERSION + 1]) + state_codec.encode(typical_account())[1:]
     for reading in (lambda: state_codec.decode("acme", newer), lambda: state_codec.peek_next_due(newer)):
-        with pytest.raises(StateError, match="version 4"):
+        with pytest.raises(StateError, match="version 5"):
             reading()
 
 

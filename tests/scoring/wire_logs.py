@@ -84,6 +84,33 @@ _override = st.builds(
     st.sampled_from([0, 1, 17 * HOUR, DAY, 9 * DAY, 50 * DAY]),
 )
 _facts = st.one_of(_stage, _stage, _tier, _csm, _renewal, _override, _override)
+_actor = st.sampled_from(["dana", "eve"])
+_seq = st.sampled_from([1, 1, 2, 3, 9, 40])
+_AFTER_MS = st.sampled_from([-DAY, 0, 1, 17 * HOUR, DAY, 9 * DAY, 50 * DAY])
+
+
+def _until(kind: str, required: dict[str, st.SearchStrategy[Any]], **optional: Any) -> st.SearchStrategy[Drawn]:
+    data = st.fixed_dictionaries(required, optional=optional)
+    return st.builds(lambda said, after_ms: Drawn(kind, said, {"until": after_ms}), data, _AFTER_MS)
+
+
+_snooze = _until("snooze_alerts", {"actor": _actor}, alert_seq=_seq)
+_actions = st.one_of(
+    _with("acknowledge_alert", {"actor": _actor, "alert_seq": _seq}, note=st.just("on it")),
+    _with("resolve_alert", {"actor": _actor, "alert_seq": _seq}),
+    _snooze,
+    _snooze,
+    _until(
+        "override_band",
+        {
+            "actor": _actor,
+            "band": st.sampled_from(["healthy", "at_risk", "endangered"]),
+            "reason": st.sampled_from(["by hand", "champion left"]),
+        },
+    ),
+    _with("set_sentiment", {"actor": _actor, "sentiment": st.sampled_from([-1, -0.25, 0, 0.5, 1])}),
+    _with("add_note", {"actor": _actor, "note": st.just("a word")}),
+)
 _invoice = st.sampled_from(["i1", "i2", "i{n}"])
 _payments = st.one_of(
     _with("invoice_paid", {}, invoice=_invoice),
@@ -166,6 +193,9 @@ THEMES = {
     ),
     "surveys": Theme(
         st.one_of(_surveys, _surveys, _csm), ("latest_survey", "survey_mean", "negative_surveys", "csm_sentiment")
+    ),
+    "acting": Theme(
+        st.one_of(_actions, _actions, _actions, _tickets, _stage), ("csm_sentiment", "ticket_load", "tenure_days")
     ),
     "account": Theme(
         st.one_of(_facts, _mrr), ("renewal_days", "tenure_days", "onboarding", "csm_sentiment", "mrr_change")

@@ -17,10 +17,14 @@ from fastapi import FastAPI
 from service.adapters.redis_client import open_redis
 from service.api.app import build_api
 from service.api.keys import KeyRing
+from service.commands import open_desk
 from service.model.loader import load_model
+from service.settings import Settings
+from service.topic_catalogue import TopicNames
 from tests.service.copy_kit import Copy
 
 NO_LIMIT = 100_000
+NO_BROKER = "127.0.0.1:1"
 
 
 @dataclass
@@ -50,9 +54,24 @@ class Served:
 
 
 @contextmanager
-def serving(redis_url: str, base: str, *, keys: KeyRing | None = None, per_second: int = NO_LIMIT) -> Iterator[Served]:
-    """Run the API on a free port of this machine."""
-    api = build_api(redis_url, base, load_model(), keys, per_second)
+def serving(
+    redis_url: str,
+    base: str,
+    *,
+    keys: KeyRing | None = None,
+    per_second: int = NO_LIMIT,
+    settings: Settings | None = None,
+) -> Iterator[Served]:
+    """Run the API on a free port of this machine; without settings no broker answers it."""
+    names = TopicNames.from_settings(settings or Settings())
+    api = build_api(
+        redis_url,
+        base,
+        load_model(),
+        keys=keys,
+        requests_per_second=per_second,
+        open_desk=lambda: open_desk(settings.broker if settings and settings.broker else NO_BROKER, names),
+    )
     server = uvicorn.Server(uvicorn.Config(api, port=0, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

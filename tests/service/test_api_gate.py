@@ -7,13 +7,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from service.api.gate import OPEN_PATHS, requires
-from service.api.keys import ApiKey, KeyRing, add_key, read_keys, remove_key
+from service.api.keys import ROLES, ApiKey, KeyRing, Role, add_key, read_keys, remove_key
 from service.api.rate import RateLimit
 from service.cli.api import is_loopback
 from service.cli.extras import require_api_extra
@@ -22,17 +23,25 @@ from tests.conftest import Vitals
 from tests.service.api_kit import Served, serving
 from tests.service.copy_kit import score
 
-ROUTES = [
-    ("GET", "/v1/accounts"),
-    ("POST", "/v1/accounts/read"),
-    ("GET", "/v1/accounts/acme"),
-    ("GET", "/v1/accounts/acme/history"),
-    ("GET", "/v1/alerts"),
-    ("GET", "/v1/portfolio"),
-    ("GET", "/v1/model"),
-    ("GET", "/v1/export/accounts.csv"),
-    ("GET", "/v1/stream"),
+Route = tuple[str, str, Role, int]
+# Method, path, the smallest role that may, and how it answers that one: no broker runs here.
+ROUTES: list[Route] = [
+    ("GET", "/v1/accounts", "read", 200),
+    ("POST", "/v1/accounts/read", "read", 200),
+    ("GET", "/v1/accounts/acme", "read", 200),
+    ("GET", "/v1/accounts/acme/history", "read", 200),
+    ("GET", "/v1/alerts", "read", 200),
+    ("GET", "/v1/portfolio", "read", 200),
+    ("GET", "/v1/model", "read", 200),
+    ("GET", "/v1/export/accounts.csv", "read", 200),
+    ("GET", "/v1/stream", "read", 200),
+    ("POST", "/v1/accounts/acme/actions", "act", 503),
+    ("GET", "/v1/accounts/acme/actions/some-action", "act", 503),
 ]
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/accounts/read": {"ids": ["acme"]},
+    "/v1/accounts/acme/actions": {"action": "note", "note": "hello"},
+}
 
 
 class Keys:
@@ -64,7 +73,8 @@ def served(redis_url: str, keys: Keys) -> Iterator[Served]:
 
 def ask(served: Served, method: str, path: str, headers: dict[str, str]) -> httpx.Response:
     """Ask a route, reading only the head of what may stream for ever."""
-    body = {"ids": ["acme"]} if method == "POST" else None
+    body = BODIES[path] if method == "POST" else None
+    headers = {"Idempotency-Key": "some-action", **headers}
     with served.client() as client, client.stream(method, path, headers=headers, json=body) as answer:
         if "event-stream" not in answer.headers.get("content-type", ""):
             answer.read()
@@ -76,16 +86,17 @@ def test_every_route_is_among_those_that_are_tested(served: Served) -> None:
     with served.client() as client:
         document = client.get("/openapi.json").json()
     told = {
-        (method.upper(), path.replace("{account}", "acme"))
+        (method.upper(), path.replace("{account}", "acme").replace("{action_id}", "some-action"))
         for path, methods in document["paths"].items()
         for method in methods
     }
-    assert told == {*ROUTES, *(("GET", path) for path in OPEN_PATHS - {"/openapi.json"})}
+    assert told == {*(route[:2] for route in ROUTES), *(("GET", path) for path in OPEN_PATHS - {"/openapi.json"})}
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_no_route_without_a_good_key(served: Served, keys: Keys, method: str, path: str) -> None:
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_route_without_a_good_key(served: Served, keys: Keys, route: Route) -> None:
     """No key, a wrong one, one of elsewhere, an expired one, and forms that are no bearer: 401, and nothing is told."""
+    method, path, *_ = route
     wrong = keys.read[:-1] + ("A" if keys.read[-1] != "A" else "B")
     refused = {
         "no-key": [{}, {"Authorization": keys.read}, {"Authorization": "Basic " + keys.read}, {"X-Api-Key": keys.read}],
@@ -102,15 +113,27 @@ def test_no_route_without_a_good_key(served: Served, keys: Keys, method: str, pa
             assert answer.headers["www-authenticate"].startswith("Bearer")
             assert "ratelimit" in answer.headers
             assert "acme" not in answer.text
-    for token in (keys.read, keys.act, keys.admin):
-        assert ask(served, method, path, {"Authorization": "Bearer " + token}).status_code == 200
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_every_route_asks_for_a_role(
-    served: Served, keys: Keys, monkeypatch: pytest.MonkeyPatch, method: str, path: str
-) -> None:
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_answers_those_whose_role_is_large_enough(served: Served, keys: Keys, route: Route) -> None:
+    """Roles include the smaller ones; of a key whose role is too small the answer is 403 and tells nothing."""
+    method, path, smallest, status = route
+    tokens: dict[Role, str] = {"read": keys.read, "act": keys.act, "admin": keys.admin}
+    for role in ROLES:
+        answer = ask(served, method, path, {"Authorization": "Bearer " + tokens[role]})
+        if ROLES.index(role) >= ROLES.index(smallest):
+            assert answer.status_code == status
+        else:
+            assert answer.status_code == 403
+            assert answer.json()["type"] == "urn:vitals:problem:role-too-small"
+            assert "acme" not in answer.text
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_asks_for_a_role(served: Served, keys: Keys, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
     """With a key whose role allows nothing, which no role of today is, each route answers 403 and tells nothing."""
+    method, path, *_ = route
     monkeypatch.setattr(ApiKey, "may", lambda _key, _role: False)
     answer = ask(served, method, path, {"Authorization": "Bearer " + keys.admin})
     assert answer.status_code == 403
@@ -178,7 +201,7 @@ def test_keys_are_rotated_while_it_runs(redis_url: str, tmp_path: Path) -> None:
 def test_a_file_of_keys_holds_no_key(keys: Keys) -> None:
     """Only hashes are stored, readable by the owner alone."""
     text = keys.path.read_text()
-    assert all(token.split("_")[2] not in text for token in (keys.read, keys.act, keys.admin))
+    assert all(token.split("_", 2)[2] not in text for token in (keys.read, keys.act, keys.admin))
     assert stat.S_IMODE(keys.path.stat().st_mode) == 0o600
     assert [key.role for key in read_keys(keys.path)] == ["read", "act", "admin", "admin"]
 

@@ -95,11 +95,11 @@ def test_points_since_an_alert_are_shared_out_as_alerts_share_them() -> None:
         {"name": "a", "output": 80.0, "weight": 0.4, **now},
         {"name": "c", "output": 33.0, "weight": 0.6, **now},
     ]
-    since = Explanation(score, [alert]).since_last_alert()
+    since = Explanation(score, [alert], []).since_last_alert()
     assert since is not None
     points = {change["name"]: round(change["points"], 6) for change in since["changes"]}
     assert points == {"c": 0.6 * (33 - 80), "b": round(-8 - 0.6 * (33 - 80), 6)}
-    other = Explanation({**score, "model_version": "2"}, [alert]).since_last_alert()
+    other = Explanation({**score, "model_version": "2"}, [alert], []).since_last_alert()
     assert other is not None
     assert (other["points"], other["changes"]) == (None, None)
 
@@ -168,7 +168,7 @@ def test_messages_are_explained_as_they_are(tmp_path: Path, log: Path) -> None:
     replay_files([InputFile(str(log))], Decoder(lambda: NOW_MS), MODEL, ReplayOptions(out=tmp_path / "out"))
     score = (tmp_path / "out" / "scores.ndjson").read_bytes().splitlines()[0]
     alerts = (tmp_path / "out" / "alerts.ndjson").read_bytes().splitlines()
-    found = explain_from_messages(score, alerts)
+    found = explain_from_messages(score, alerts, [])
     assert found.score == message_data(score)
     assert found.score["account"] == read_score(score).data.account
     assert [alert["id"] for alert in found.alerts] == [read_alert(alert).data.id for alert in alerts]
@@ -183,3 +183,31 @@ def test_no_line_wraps_where_nobody_says_how_wide_it_may_be(log: Path, tmp_path:
     result = run("acme", "--log", log, "--until", "2025-06-01", "--model", model)
     assert result.exit_code == 0
     assert " and so on" * 16 in result.stdout
+
+
+def test_what_people_did_is_shown(tmp_path: Path) -> None:
+    """Actions are listed with what became of them, alerts with their state, and what holds by hand with its end."""
+    lines = [
+        *busy_days("acme", range(70)),
+        event("acknowledge_alert", "acme", 105, {"actor": "dana", "alert_seq": 1}),
+        event("snooze_alerts", "acme", 105.1, {"actor": "dana", "until": "2025-07-01T00:00:00Z", "alert_seq": 2}),
+        event("resolve_alert", "acme", 105.2, {"actor": "eve", "alert_seq": 99, "note": "gone"}),
+        event("set_sentiment", "acme", 105.3, {"actor": "dana", "sentiment": -0.5}),
+    ]
+    log = write(tmp_path / "log.ndjson", lines)
+    found = explained("acme", "--log", log, "--until", "2025-04-18")
+    assert [(each["action"], each["refusal"]) for each in found["actions"]] == [
+        ("acknowledge", None),
+        ("snooze", None),
+        ("resolve", "unknown_alert"),
+        ("sentiment", None),
+    ]
+    shown = run("acme", "--log", log, "--until", "2025-04-18").stdout
+    assert "last 4 of 4 actions" in shown
+    assert "eve resolve alert 99: gone (refused, unknown_alert)" in shown
+    assert "snoozed until 2025-07-01T00:00:00.000Z" in shown
+    assert "the manager's sentiment: -0.5" in shown
+    assert all(f" {state} " in shown for state in ("acknowledged", "snoozed", "new"))
+    later = run("acme", "--log", log, "--until", "2025-07-02").stdout
+    assert " snoozed " not in later
+    assert " acknowledged " in later

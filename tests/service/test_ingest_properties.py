@@ -22,7 +22,7 @@ from tests.schemas.strategies import LAST_MS, input_events
 
 REASONS = get_args(DeadLetterReason)
 DECODER = Decoder(lambda: LAST_MS)
-KINDS = st.sampled_from([None, "usage", "payment", "ticket", "survey", "account"])
+KINDS = st.sampled_from([None, "usage", "payment", "ticket", "survey", "account", "action"])
 WORDS = [
     "NaN",
     "-Infinity",
@@ -48,7 +48,7 @@ VALUES = st.one_of(
     st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
 )
 # Time fields have a name of their own in the core; every other field keeps the wire's.
-RENAMED = {"due": "due_ms", "renewal": "renewal_ms"}
+RENAMED = {"due": "due_ms", "renewal": "renewal_ms", "until": "until_ms"}
 
 
 def decoded_or_reason(
