@@ -16,8 +16,10 @@ from service.api import accounts, export, overview, stream
 from service.api.gate import Gate
 from service.api.hub import Hub
 from service.api.keys import KeyRing
+from service.api.page import routes as page
 from service.api.problems import add_problem_schema, handle_problems
 from service.api.rate import RateLimit
+from service.api.session import Sessions
 from service.scoring.model import Model
 
 TITLE = "Vitals"
@@ -42,13 +44,13 @@ def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, req
 
     # The pages of documentation would load scripts from elsewhere; /openapi.json is all there is.
     api = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    api.state.model, api.state.keys = model, keys
-    for part in (accounts, overview, export, stream):
+    api.state.model, api.state.keys, api.state.sessions = model, keys, Sessions()
+    for part in (accounts, overview, export, stream, page):
         api.include_router(part.routes)
     _add_probes(api)
     _complete_document(api)
     handle_problems(api)
-    api.add_middleware(Gate, keys=keys, limit=RateLimit(requests_per_second))
+    api.add_middleware(Gate, keys=keys, sessions=api.state.sessions, limit=RateLimit(requests_per_second))
     return api
 
 
