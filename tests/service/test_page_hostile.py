@@ -96,11 +96,12 @@ def state_of(account: str, word: str) -> AccountState:
         AccountUpdate(account, "1", NOON_MS, name=word, owner=word, key_users=(word,)),
         Ticket(account, "2", NOON_MS, "ticket_opened", word, "high", (word[:64],), None),
         Payment(account, "3", NOON_MS, "payment_failed", 100, "EUR", word),
-        Survey(account, "4", NOON_MS, "nps", 20.0, word),
+        Survey(account, "4", NOON_MS, "nps", word, 2.0, 0.0, 10.0),
     ]
-    state = AccountState(account, NOON_MS)
-    for number, event in enumerate(events):
-        step(state, event, NOON_MS, load_model(), 0, number)
+    state = AccountState(account)
+    model = load_model()
+    for event in events:
+        step(state, event, NOON_MS, model)
     return state
 
 
@@ -135,19 +136,13 @@ def test_a_hostile_name_is_text(served: Served, path: str, word: str) -> None:
     sent = word[:64] if "search" in path else word
     found = shape(served, path.format(quote(sent, safe="")))
     same = shape(served, path.format(PLAIN))
-    if "search" in path:  # what a search finds differs; the field that repeats it is what matters
+    if "search" in path:  # it finds others as well, so only the field that repeats it is the same
         assert {tag for tag, _ in found.elements} <= {tag for tag, _ in same.elements} | {"q", "/q", "nav"}
     else:
-        assert found.elements[: len(same.elements) // 2] == same.elements[: len(same.elements) // 2]
-        assert without_changes(found) == without_changes(same)
         assert word in found.text
+        assert found.elements == same.elements
     for link in found.links:
         assert re.match(r"^(/(?![/\\])|#)", link), link
-
-
-def without_changes(found: Shape) -> list[tuple[str, tuple[str, ...]]]:
-    """Leave out what two pages of different accounts may differ in: a second line for an id unlike the name."""
-    return found.elements
 
 
 @pytest.mark.parametrize("word", CORPUS)

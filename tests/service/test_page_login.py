@@ -149,7 +149,8 @@ def test_without_keys_another_site_changes_nothing(redis_url: str) -> None:
     """This machine's browser may be on any site; a program that is no browser says no origin."""
     with serving(redis_url, "none:") as api, api.client() as client:
         body = {"ids": ["acme"]}
-        assert client.post("/v1/accounts/read", json=body, headers={"Origin": "https://evil.example"}).status_code == 403
+        refused = client.post("/v1/accounts/read", json=body, headers={"Origin": "https://evil.example"})
+        assert refused.status_code == 403
         assert client.post("/v1/accounts/read", json=body).status_code == 503
         assert client.get("/login").headers["location"] == "/"
         assert client.post("/login", data={"key": "x"}).headers["location"] == "/"
@@ -198,7 +199,7 @@ def test_sessions_end_and_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "account", "//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example", "/\n/x", "javascript:1"],
+    ["", "account", "//evil.example", "/\\evil.example", "https://evil.example", "/\t/evil.example", "/\n/x", "data:1"],
 )
 def test_the_login_leads_nowhere_else(path: str) -> None:
     """A link to the login cannot carry a reader to another site."""
