@@ -1,4 +1,4 @@
-"""A real headless Chromium for tests: it tells whatever it complained about, and can be told to prefer dark or to be small.
+"""A real headless Chromium for tests: it tells what it complained about, and can be told to be dark or small.
 
 Debian's browser and driver are used as they are installed; nothing is fetched from here.
 """

@@ -148,6 +148,7 @@ def test_it_works_by_keyboard(filled: Deployment, browser: Browser) -> None:
 def test_a_cut_is_told_and_nothing_is_missed(filled: Deployment, browser: Browser) -> None:
     """What happened meanwhile is on the page once the connection is back; the page says so both times."""
     show(browser, filled)
+    browser.wait(FIRST_IS, "First")
     filled.cut()
     try:
         browser.wait("return document.getElementById('connection').dataset.state === 'lost'")

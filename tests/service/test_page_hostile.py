@@ -27,7 +27,7 @@ from tests.service.test_api_reading import HOSTILE
 CORPUS = [
     *HOSTILE,
     "<img src=x onerror=alert(1)>",
-    "\"><script src=//evil.example/x.js></script>",
+    '"><script src=//evil.example/x.js></script>',
     "' onmouseover='alert(1)",
     '" hx-get="//evil.example" hx-trigger="load" x="',
     "</title></head><body onload=alert(1)>",
@@ -56,7 +56,7 @@ class Shape(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, tuple(name for name, _ in attrs)))
-        self.links += [value or "" for name, value in attrs if name in {"href", "src", "action", "hx-get", "hx-post"}]
+        self.links += [value or "" for name, value in attrs if name in {"href", "src", "action", "hx-get", "hx-post", "data-here"}]
 
     def handle_endtag(self, tag: str) -> None:
         self.elements.append(("/" + tag, ()))

@@ -57,7 +57,20 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.globals.update(asset=asset_url, bands=words.BANDS, marks=words.MARKS, tiers=words.TIERS)
-    for name in ("money", "sums", "points", "change", "figure", "percent", "moment", "clock", "date", "spaced", "kind"):
+    for name in (
+        "money",
+        "sums",
+        "points",
+        "change",
+        "difference",
+        "figure",
+        "percent",
+        "moment",
+        "clock",
+        "date",
+        "spaced",
+        "kind",
+    ):
         found.filters[name] = getattr(words, name)
     found.filters["anchor"] = anchor
     return found

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-NOTHING: Final = "–"  # noqa: RUF001 - the dash of a table
+NOTHING: Final = "\N{EN DASH}"
+MINUS: Final = "\N{MINUS SIGN}"
 BANDS: Final = {"endangered": "Endangered", "at_risk": "At risk", "healthy": "Healthy", "unknown": "Unknown"}
 MARKS: Final = {"endangered": "▲", "at_risk": "◆", "healthy": "●", "unknown": "○"}  # bands differ by form, too
 TIERS: Final = {"high_touch": "High touch", "low_touch": "Low touch", "none": "No tier"}
@@ -24,7 +25,7 @@ def money(minor: int | None, currency: str | None) -> str:
         return NOTHING
     digits = _DIGITS.get(currency or "", 2)
     whole = (abs(minor) + 10**digits // 2) // 10**digits
-    return f"{currency or ''} {'−' if minor < 0 and whole else ''}{whole:,}".strip()  # noqa: RUF001 - a minus
+    return f"{currency or ''} {MINUS if minor < 0 and whole else ''}{whole:,}".strip()
 
 
 def sums(minor_by_currency: Mapping[str, int]) -> str:
@@ -35,7 +36,7 @@ def sums(minor_by_currency: Mapping[str, int]) -> str:
 
 def points(value: float | None) -> str:
     """Write points with one decimal."""
-    return NOTHING if value is None else f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", "−")  # noqa: RUF001
+    return NOTHING if value is None else f"{value + 0.0:.1f}".replace("-0.0", "0.0").replace("-", MINUS)
 
 
 def change(value: float | None) -> str:
@@ -45,9 +46,14 @@ def change(value: float | None) -> str:
     return points(value) if value < 0 or round(value, 1) == 0 else "+" + points(value)
 
 
+def difference(value: int) -> str:
+    """Write how many more or fewer, with its sign."""
+    return f"{value:+,}".replace("-", MINUS)
+
+
 def figure(value: float | None) -> str:
     """Write a signal's value with four digits."""
-    return NOTHING if value is None else f"{value:.4g}".replace("-", "−")  # noqa: RUF001
+    return NOTHING if value is None else f"{value:.4g}".replace("-", MINUS)
 
 
 def percent(share: float | None) -> str:

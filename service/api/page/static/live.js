@@ -37,9 +37,11 @@
     }
     const pause = Math.max(0, refreshedAt + LEAST_PAUSE_MS - performance.now());
     waiting = setTimeout(() => {
-      waiting = null;
+      waiting = isAsking ? "after" : null;
+      if (isAsking) return;
       refreshedAt = performance.now();
-      document.body.dispatchEvent(new CustomEvent("vitals-refresh"));
+      const options = { source: live(), target: "#live", select: "#live", swap: "outerHTML" };
+      htmx.ajax("GET", live().dataset.here, options).catch(() => {}); // failures are told below
     }, pause);
   };
 
@@ -100,17 +102,20 @@
     isAsking = true;
     if (live()) live().setAttribute("aria-busy", "true");
   });
-  document.addEventListener("htmx:afterRequest", (event) => {
+  document.addEventListener("htmx:afterRequest", () => {
     isAsking = false;
     if (live()) live().removeAttribute("aria-busy");
     if (waiting === "after") {
       waiting = null;
       refresh();
     }
-    const request = event.detail.xhr;
-    if (event.detail.successful) return;
-    if (request.status === 0) trouble("The server does not answer. What you see is the last that arrived.");
-    else if (request.status !== 401) trouble("The figures cannot be read at the moment. What you see is the last that arrived.");
+  });
+  for (const failure of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(failure, () => trouble("The server does not answer. What you see is the last that arrived."));
+  }
+  document.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.xhr.status === 401) return; // htmx goes to the login
+    trouble("The figures cannot be read at the moment. What you see is the last that arrived.");
   });
   // What the reader has unfolded stays so.
   let unfolded = [];

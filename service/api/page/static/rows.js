@@ -4,12 +4,16 @@
   const GLIDE_MS = 400;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const rows = () => [...document.querySelectorAll("#rows > tr")];
+  const here = () => document.getElementById("live").dataset.here;
   let before = new Map();
+  let wasHere = "";
 
   document.addEventListener("htmx:beforeSwap", () => {
+    wasHere = here();
     before = new Map(rows().map((row) => [row.id, { top: row.getBoundingClientRect().top, seq: row.dataset.seq }]));
   });
   document.addEventListener("htmx:afterSwap", () => {
+    if (here() !== wasHere) return; // another list, not news
     for (const row of rows()) {
       const old = before.get(row.id);
       if (!old || old.seq !== row.dataset.seq) row.classList.add("changed");
