@@ -47,7 +47,7 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script and return what it returns."""
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
+        return self.driver.execute_script(script, *arguments)
 
     def wait(self, script: str, *arguments: Any, within_seconds: float = WAIT_SECONDS) -> Any:
         """Wait until a script returns something true."""
@@ -64,14 +64,14 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Take what the browser complained about since the last time: errors of scripts, of policies, of loading."""
-        found = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        found = self.driver.get_log("browser")
         return [entry["message"] for entry in found if entry["level"] in {"SEVERE", "WARNING"}]
 
     def barriers(self) -> list[str]:
         """List what axe finds wrong in the page as it stands."""
         if not self.run("return 'axe' in window"):
             self.run(AXE.read_text(encoding="utf-8"))
-        found = self.driver.execute_async_script(  # type: ignore[no-untyped-call]
+        found = self.driver.execute_async_script(
             "const done = arguments[1];"
             "axe.run(document, {runOnly: {type: 'tag', values: arguments[0]}}).then(found => done(found.violations));",
             RULES,
