@@ -21,6 +21,8 @@ from selenium.webdriver.chrome.service import Service
 AXE: Final = Path(__file__).with_name("vendor") / "axe.min.js"
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 WAIT_SECONDS: Final = 60.0
+# What htmx logs of a request that was given up for a newer one, or because the page was left. Failures have other names.
+GIVEN_UP: Final = ("htmx:afterRequest", "htmx:sendAbort")
 
 
 def why_no_browser() -> str | None:
@@ -64,8 +66,9 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Take what the browser complained about since the last time: errors of scripts, of policies, of loading."""
-        found = self.driver.get_log("browser")
-        return [entry["message"] for entry in found if entry["level"] in {"SEVERE", "WARNING"}]
+        found = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        lines = [str(entry["message"]) for entry in found if entry["level"] in {"SEVERE", "WARNING"}]
+        return [line for line in lines if not any(f'"{event},' in line for event in GIVEN_UP)]
 
     def barriers(self) -> list[str]:
         """List what axe finds wrong in the page as it stands."""
