@@ -21,7 +21,7 @@ from selenium.webdriver.chrome.service import Service
 AXE: Final = Path(__file__).with_name("vendor") / "axe.min.js"
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 WAIT_SECONDS: Final = 60.0
-# What htmx logs of a request that was given up for a newer one, or because the page was left. Failures have other names.
+# What htmx logs of a request given up for a newer one, or as the page was left. Failures have other names.
 GIVEN_UP: Final = ("htmx:afterRequest", "htmx:sendAbort")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -42,10 +43,12 @@ async def account(
     _key: Reader,
 ) -> Response:
     """Show one account."""
-    score, stored, alerts = await copy.account(account_id, ALERTS_SHOWN)
+    published, stored, told = await copy.account(account_id, ALERTS_SHOWN)
     history = await copy.history(account_id)
-    if score is None:
+    if published is None:
         raise Problem("account-not-found")
+    score: dict[str, Any] = orjson.loads(published)
+    alerts: list[dict[str, Any]] = [orjson.loads(alert) for alert in told]
     model: Model = request.app.state.model
     state = await copy.state()
     factors = sorted(score["factors"], key=lambda factor: -factor["points_lost"])
@@ -57,7 +60,7 @@ async def account(
         score={**OPTIONAL, **score},
         factors=list(zip(factors, factor_bars(factors), strict=True)),
         rules=_rule_labels(model, score.get("rules", [])),
-        since=Explanation(score, alerts[::-1]).since_last_alert(),
+        since=Explanation(score, alerts[:1]).since_last_alert(),
         alerts=alerts,
         details=read_details(account_id, stored, model),
         days=_days(with_stored_days(account_id, stored, history.days), alerts),
