@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from service.account_copy.reader import STATE_SECONDS
 from service.adapters.redis_client import open_redis
 from service.api.app import build_api
 from service.api.keys import KeyRing
@@ -38,7 +39,7 @@ class Served:
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
     def change(self, job: Callable[[Copy], Awaitable[Any]]) -> Any:
-        """Write to the copy, as a projector would."""
+        """Write to the copy, as a projector would, and wait until the API looks at its state anew."""
 
         async def run() -> Any:
             async with open_redis(self.redis_url) as client:
@@ -46,7 +47,9 @@ class Served:
                 await copy.begin()
                 return await job(copy)
 
-        return asyncio.run(run())
+        result = asyncio.run(run())
+        time.sleep(STATE_SECONDS)
+        return result
 
 
 @contextmanager
