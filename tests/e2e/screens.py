@@ -46,6 +46,7 @@ def take_all(browser: Browser, served: Served, key: str) -> None:
     browser.wait("return document.getElementById('connection')?.dataset.state === 'live'")
     first = browser.run("return document.querySelector('#rows th a').href")
     take(browser, served.url + "/", "portfolio")
+    take(browser, served.url + "/alerts", "alerts")
     take(browser, str(first), "account")
 
 

@@ -25,7 +25,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.slow]
 LIVE = "return document.getElementById('connection')?.dataset.state === 'live'"
 FIRST_IS = "return document.querySelector('#rows > tr > th a')?.innerText === arguments[0]"
 CUT_SECONDS = 8
-PAGES = ("/login", "/", "/?show=all&search=nobody", "/account?id=first", "/account?id=nobody")
+PAGES = (
+    "/login",
+    "/",
+    "/?show=all&search=nobody",
+    "/alerts",
+    "/alerts?band=healthy",
+    "/account?id=first",
+    "/account?id=nobody",
+)
 PLACES = ("first", "second", "third")
 
 
@@ -120,6 +128,24 @@ def test_an_account_that_recovers_leaves_the_worklist(filled: Deployment, browse
     assert "Second" not in browser.accounts()
     filled.publish_scores(stand("second", 3, 29))
     browser.wait("return document.querySelector('#rows').innerText.includes('Second')")
+
+
+def test_an_alert_appears_among_all(filled: Deployment, browser: Browser) -> None:
+    """On top, without a reload; a filter hides the others and keeps the page live."""
+    show(browser, filled, "/alerts")
+    browser.run("window.untouched = true")
+    first = "return document.querySelector('#alerts tbody th a')?.innerText === arguments[0]"
+    filled.publish_alerts(alert("second", 1, time_ms=time.time_ns() // 1_000_000, name="Second", previous_score=77.5))
+    browser.wait(first, "Second")
+    assert "77.5" in browser.text("#alerts tbody tr")
+    browser.run("document.querySelector('select[name=kind]').focus()")
+    press(browser, "Rec")
+    browser.wait("return document.getElementById('empty')?.innerText.includes('passes these filters')")
+    assert browser.run("return location.search").startswith("?kind=recovered")
+    filled.publish_alerts(alert("third", 2, time_ms=time.time_ns() // 1_000_000, name="Third", kind="recovered"))
+    browser.wait(first, "Third")
+    assert browser.run("return window.untouched") is True
+    assert browser.run("return document.querySelectorAll('#alerts tbody tr').length") == 1
 
 
 def test_it_works_by_keyboard(filled: Deployment, browser: Browser) -> None:

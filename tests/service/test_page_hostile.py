@@ -153,8 +153,22 @@ def test_hostile_addresses_are_text(served: Served, word: str) -> None:
     there = quote(word, safe="")
     unknown = shape(served, f"/account?id=none{there}"[:256], 404)
     assert unknown.elements == shape(served, "/account?id=none", 404).elements
+    kind = shape(served, f"/alerts?kind={quote(word[:64], safe='')}")
+    assert kind.elements == shape(served, "/alerts?kind=x").elements
+    assert word[:64].replace("_", " ").casefold() in kind.text.casefold()
     wrong = shape(served, f"/?show={there}", 422)
     assert wrong.elements == shape(served, "/?show=x", 422).elements
+
+
+def test_alerts_of_hostile_accounts_are_rows_like_any_other(served: Served) -> None:
+    """Each of the elements of the others, and all their words as text."""
+    page = shape(served, "/alerts")
+    start = page.elements.index(("tbody", ()))
+    rows = page.elements[start + 1 : page.elements.index(("/tbody", ()))]
+    size = rows.index(("/tr", ())) + 1
+    assert len(rows) == size * (len(CORPUS) + 1)
+    assert rows == rows[:size] * (len(CORPUS) + 1)
+    assert all(word in page.text for word in CORPUS)
 
 
 def test_every_hostile_account_is_in_the_list_and_can_be_opened(served: Served) -> None:

@@ -16,9 +16,9 @@ from service.api.keys import KeyRing, add_key, remove_key
 from service.api.page.login import inside
 from service.api.session import COOKIE, SESSION_SECONDS, SESSIONS_MAX, TOKEN_HEADER, Sessions
 from tests.service.api_kit import Served, serving
-from tests.service.copy_kit import score
+from tests.service.copy_kit import Copy, alert, score
 
-ADDRESSES = {"/": "/?show=all", "/account": "/account?id=acme"}
+ADDRESSES = {"/": "/?show=all", "/alerts": "/alerts?band=at_risk", "/account": "/account?id=acme"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,12 @@ def key(key_file: Path) -> str:
 def served(redis_url: str, key: str, key_file: Path) -> Iterator[Served]:
     """Serve one account to those who have a key."""
     with serving(redis_url, f"t{uuid.uuid4().hex[:8]}:", keys=KeyRing(key_file)) as api:
-        api.change(lambda copy: copy.scores(score("acme", 1)))
+
+        async def fill(copy: Copy) -> None:
+            await copy.scores(score("acme", 1))
+            await copy.alerts(alert("acme", 1))
+
+        api.change(fill)
         yield api
 
 
