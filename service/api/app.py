@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from service.account_copy.reader import CopyReader
 from service.adapters.redis_client import open_redis
 from service.api import accounts, export, overview, stream
+from service.api.deployment import Deployment
 from service.api.gate import Gate
 from service.api.hub import Hub
 from service.api.keys import KeyRing
@@ -26,8 +27,19 @@ TITLE = "Vitals"
 API_VERSION = "1.0.0"
 
 
-def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, requests_per_second: int) -> FastAPI:
-    """Build the API on the copy under a key prefix; without keys it answers this machine only."""
+def build_api(
+    redis_url: str,
+    base: str,
+    model: Model,
+    keys: KeyRing | None,
+    requests_per_second: int,
+    *,
+    deployment: Deployment,
+) -> FastAPI:
+    """Build the API on the copy under a key prefix; without keys it answers this machine only.
+
+    `deployment` is what the copy is of, for the page of the person on call; nothing else asks it.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
@@ -45,6 +57,7 @@ def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, req
     # The pages of documentation would load scripts from elsewhere; /openapi.json is all there is.
     api = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     api.state.model, api.state.keys, api.state.sessions = model, keys, Sessions()
+    api.state.deployment = deployment
     for part in (accounts, overview, export, stream, page):
         api.include_router(part.routes)
     _add_probes(api)

@@ -27,7 +27,7 @@ from service.api.session import COOKIE, SAFE_METHODS, Session, Sessions, is_same
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/openapi.json"})
 STATIC_PREFIX: Final = "/static/"
 LOGIN_PATH: Final = "/login"  # open to everybody, and counted like any request without a key
-PAGES: Final = frozenset({"/", "/alerts", "/account"})  # who may not see them yet is led to the login
+PAGES: Final = frozenset({"/", "/alerts", "/account", "/system"})  # who may not see them yet is led to the login
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 # Ids may hold any character, "/" too: below here the path is matched as it was sent, each part decoded later.
 RAW_PREFIX: Final = "/v1/accounts/"

@@ -54,6 +54,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
 
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
+    from service.api.deployment import Deployment
     from service.api.keys import KeyRing
     from service.cli.process_log import set_up_logging
     from service.model.loader import load_model
@@ -71,6 +72,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         load_model(settings.model),
         keys,
         settings.api_requests_per_second,
+        deployment=Deployment(settings),
     )
     config = uvicorn.Config(
         api,

@@ -15,7 +15,8 @@ from service.scoring.events import Event
 from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.state import AccountState
-from service.simulation.stream import Simulation
+from service.simulation.stream import Simulation, TimedLine
+from service.topic_catalogue import TopicKind
 from tests.service.copy_kit import DAY_MS, Copy, stored
 
 ACCOUNTS: Final = 90
@@ -51,7 +52,18 @@ async def fill(copy: Copy) -> None:
             await copy.scores(*((name.encode(), score_message(score_view(states[name], model))) for name in states))
             await copy.alerts(*alerts)
     await copy.states(*(stored(state) for state in states.values()))
+    await copy.writer.beat({}, model.version)
     await copy.live()
+
+
+def newest_lines() -> dict[TopicKind, list[TimedLine]]:
+    """Return the simulated events of the last 24 hours by kind."""
+    now_ms = clock_ms()
+    found: defaultdict[TopicKind, list[TimedLine]] = defaultdict(list)
+    for line in Simulation(ACCOUNTS, DAYS, SEED, now_ms // DAY_MS - DAYS + 1).lines():
+        if now_ms - DAY_MS < line.time_ms <= now_ms:
+            found[line.kind].append(line)
+    return found
 
 
 def _events_by_day(first_day: int, now_ms: int) -> Iterator[tuple[int, list[Event]]]:

@@ -31,6 +31,7 @@ PAGES = (
     "/?show=all&search=nobody",
     "/alerts",
     "/alerts?band=healthy",
+    "/system",
     "/account?id=first",
     "/account?id=nobody",
 )

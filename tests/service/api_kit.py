@@ -17,11 +17,14 @@ from fastapi import FastAPI
 from service.account_copy.reader import STATE_SECONDS
 from service.adapters.redis_client import open_redis
 from service.api.app import build_api
+from service.api.deployment import Deployment
 from service.api.keys import KeyRing
 from service.model.loader import load_model
+from service.settings import Settings, load_settings
 from tests.service.copy_kit import Copy
 
 NO_LIMIT = 100_000
+NO_BROKER = "127.0.0.1:1"
 
 
 @dataclass
@@ -53,9 +56,17 @@ class Served:
 
 
 @contextmanager
-def serving(redis_url: str, base: str, *, keys: KeyRing | None = None, per_second: int = NO_LIMIT) -> Iterator[Served]:
-    """Run the API on a free port of this machine."""
-    api = build_api(redis_url, base, load_model(), keys, per_second)
+def serving(
+    redis_url: str,
+    base: str,
+    *,
+    keys: KeyRing | None = None,
+    per_second: int = NO_LIMIT,
+    settings: Settings | None = None,
+) -> Iterator[Served]:
+    """Run the API on a free port of this machine; without settings of a deployment, of one that nobody started."""
+    deployment = Deployment(settings or load_settings(broker=NO_BROKER))
+    api = build_api(redis_url, base, load_model(), keys, per_second, deployment=deployment)
     server = uvicorn.Server(uvicorn.Config(api, port=0, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -72,7 +72,7 @@ def test_old_data_is_said_to_be_old(served: Served) -> None:
                 await client.hset(copy.key("current"), place, NOON_MS)
 
     served.change(grow_old)
-    for path in ("/", "/alerts", "/account?id=acme"):
+    for path in ("/", "/alerts", "/system", "/account?id=acme"):
         assert "These figures may be old" in read(served, path)
 
 
@@ -117,7 +117,7 @@ def test_the_policy_is_strict_and_holds_for_every_page(served: Served) -> None:
     """Scripts and styles of our own files only, none inline; nothing kept by caches."""
     served.change(lambda copy: copy.scores(score("acme", 1)))
     with served.client() as client:
-        for path in ("/", "/alerts", "/account?id=acme", "/account?id=none"):
+        for path in ("/", "/alerts", "/system", "/account?id=acme", "/account?id=none"):
             answer = client.get(path)
             policy = answer.headers["content-security-policy"]
             assert "unsafe" not in policy

@@ -65,6 +65,7 @@ def _templates() -> Environment:
         "difference",
         "figure",
         "percent",
+        "rate",
         "moment",
         "clock",
         "date",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.api.page import account, alerts, assets, login, portfolio
+from service.api.page import account, alerts, assets, login, portfolio, system
 
 routes = APIRouter(include_in_schema=False)
-for part in (portfolio, alerts, account, login, assets):
+for part in (portfolio, alerts, account, system, login, assets):
     routes.include_router(part.routes)

@@ -56,6 +56,11 @@ def figure(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.4g}".replace("-", MINUS)
 
 
+def rate(per_second: float | None) -> str:
+    """Write how many a second."""
+    return NOTHING if per_second is None else f"{per_second:,.1f}"
+
+
 def percent(share: float | None) -> str:
     """Write a share."""
     return NOTHING if share is None else f"{share:.0%}"
