@@ -11,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.account_copy.reader import HistoryDay
 from service.adapters.redis_client import open_redis
 from service.api.page.assets import NAMES, assets
-from service.api.page.pictures import band_column, factor_bars
+from service.api.page.pictures import band_column, factor_bars, spark
 from service.api.page.words import MINUS, NOTHING, change, figure, moment, money, percent, points, sums
 from tests.service.api_kit import Served, serving
 from tests.service.copy_kit import DAY_MS, NOON_MS, Copy, alert, many, score
@@ -173,6 +174,38 @@ def test_values_are_written_for_people() -> None:
     ]
     assert [figure(0.51999), percent(0.75), percent(None)] == ["0.52", "75%", NOTHING]
     assert moment("2026-03-20T00:00:01.000Z") == "20 Mar 2026, 00:00 UTC"
+
+
+def test_a_row_has_the_days_of_its_account(served: Served) -> None:
+    """As a line of a step a day, its ends as text; a score stands until the next."""
+
+    async def days(copy: Copy) -> None:
+        for number, value in enumerate((90.0, 70.0, 40.5)):
+            time_ms = NOON_MS + number * DAY_MS
+            await copy.scores(score("acme", number + 1, time_ms=time_ms, score=value, band="endangered"))
+        await copy.scores(score("bolt", 1, time_ms=NOON_MS + DAY_MS, score=20.0, band="endangered", mrr_minor=1))
+
+    served.change(days)
+    page = read(served)
+    assert re.findall(r'<polyline points="([^"]+)">', page) == ["27,10 28,30 29,59.5", "28,80 29,80"]
+    assert "from 90.0 to 40.5" in page
+
+
+def seen(*days: tuple[int, float | None]) -> list[HistoryDay]:
+    """Make the days of an account."""
+    return [HistoryDay(day, score, "healthy", model_changed=False) for day, score in days]
+
+
+def test_a_spark_goes_on_until_the_next_score_and_breaks_where_there_is_none() -> None:
+    """A score that was older than 30 days at the start still stands; what is after the last day is left out."""
+    found = spark(seen((100, 90.0), (110, 50.0), (122, 60.0), (123, None), (148, 70.0), (149, 80.0), (150, 1.0)), 149)
+    assert found is not None
+    assert (found.first, found.last) == (50.0, 80.0)
+    assert [line.split()[0] for line in found.lines] == ["0,50", "28,30"]
+    assert [line.split()[-1] for line in found.lines] == ["2,40", "29,20"]
+    assert spark(seen((149, 100.0)), 149) == (["29,0 29,0"], 100.0, 100.0)
+    assert spark([], 149) is None
+    assert spark(seen((140, None)), 149) is None
 
 
 def test_pictures_lie_within_their_frame() -> None:

@@ -21,7 +21,7 @@ from service.api.accounts import Copy
 from service.api.answers import account_row
 from service.api.gate import Reader
 from service.api.overview import portfolio_of
-from service.api.page.pictures import band_column
+from service.api.page.pictures import band_column, spark
 from service.api.page.rendering import PageRoute, page
 from service.api.page.words import BANDS
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
@@ -86,7 +86,7 @@ async def portfolio(
 ) -> Response:
     """Show the portfolio."""
     now, days = await copy.portfolio()
-    worklist = await _worklist(copy, asked, page_token)
+    worklist = await _worklist(copy, asked, page_token, max(days, default=0))
     alerts, _ = await list_alerts(copy, lambda _: True, None, ALERTS_SHOWN)
     state = await copy.state()
     day = day_text(max(days)) if days else None
@@ -106,17 +106,23 @@ async def portfolio(
     )
 
 
-async def _worklist(copy: CopyReader, asked: Filters, page_token: str) -> dict[str, Any]:
+async def _worklist(copy: CopyReader, asked: Filters, page_token: str, latest_day: int) -> dict[str, Any]:
     question = asked.question()
     bound = [question.sort, question.values, question.search]
     try:
         found = await list_accounts(copy, question, read_token(page_token, bound), ROWS)
     except TooBroad:
         return {"rows": [], "is_too_broad": True, "next_page": None}
-    scores = await copy.scores([place.account for place in found.places]) if found.places else []
+    accounts = [place.account for place in found.places]
+    scores, days = (await copy.scores(accounts), await copy.histories(accounts)) if accounts else ([], [])
+    latest_day = max([latest_day, *(history[-1].day for history in days if history)])  # a copy being made has no days
     token = write_token(found.next_place, bound)
     return {
-        "rows": [account_row(score) for score in scores if score is not None],
+        "rows": [
+            {**account_row(score), "spark": spark(history, latest_day)}
+            for score, history in zip(scores, days, strict=True)
+            if score is not None
+        ],
         "is_too_broad": False,
         "next_page": asked.address(page_token=token) if token else None,
     }
