@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality chaos chaos-mutants starts lock clean soak
+.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean soak
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(STAMP) ## create .venv with the pinned dependencies and the `vitals` command
 
@@ -32,7 +32,15 @@ demo: install ## run everything together: broker, worker, a simulated stream, a 
 	@$(BIN)/vitals demo $(ARGS)
 
 test: install ## run every test, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not browser" $(ARGS)
+
+e2e: install ## test the page in a real headless Chromium, installed where that is allowed (ARGS="-k name" narrows)
+	@tests/e2e/chromium.sh
+	@$(BIN)/python -m pytest -m browser tests/e2e $(ARGS)
+
+screens: install ## take pictures of every page, light, dark and on a phone, into docs/screens
+	@tests/e2e/chromium.sh
+	@$(BIN)/python -m tests.e2e.screens
 
 soak: install ## the laws of the core and the fuzz of the decoder on 100,000 new cases each, an hour or more (ARGS="FIRST_SEED ROUNDS")
 	@$(BIN)/python -m tests.scoring.soak $(ARGS)

@@ -27,8 +27,10 @@ class FeedPage(NamedTuple):
 Wanted = Callable[[dict[str, Any]], bool]
 
 
-async def list_alerts(reader: CopyReader, wanted: Wanted, after: Place | None, size: int) -> FeedPage:
-    """Return the alerts after a place that are wanted; a long walk ends in a short page."""
+async def list_alerts(
+    reader: CopyReader, wanted: Wanted, after: Place | None, size: int, *, since_ms: int | None = None
+) -> FeedPage:
+    """Return the alerts after a place, down to a time, that are wanted; a long walk ends in a short page."""
     keys = (await reader.state()).keys
     feed = keys.of("feed")
     first = 0 if after is None else await rank_after(reader.client, feed, after)
@@ -38,6 +40,8 @@ async def list_alerts(reader: CopyReader, wanted: Wanted, after: Place | None, s
         entries = await reader.client.zrevrange(feed, rank, rank + STEP - 1, withscores=True)
         places = [Place(time_ms, name.decode()) for name, time_ms in entries]
         for place, alert in zip(places, await _read(reader.client, keys, places), strict=True):
+            if since_ms is not None and place.value < since_ms:
+                return FeedPage(found, None)
             if alert is not None and wanted(alert):
                 if len(found) == size:
                     return FeedPage(found, last)

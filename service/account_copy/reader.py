@@ -118,11 +118,15 @@ class CopyReader:
         (data, state), found = await self._gathering.ask(
             ("HMGET", keys.account(account), "data", "state"), ("HGETALL", keys.history(account))
         )
-        days = []
-        for day, value in sorted((int(day), value.decode()) for day, value in found.items()):
-            points, band, changed = value.split(":")
-            days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], changed == "1"))
-        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, days)
+        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, _days(found))
+
+    async def histories(self, accounts: Sequence[str]) -> list[list[HistoryDay]]:
+        """Read the days of several accounts, oldest first; none of one that the copy does not have."""
+        keys = (await self.state()).keys
+        async with self.client.pipeline(transaction=False) as pipe:
+            for account in accounts:
+                pipe.hgetall(keys.history(account))
+            return [_days(found) for found in await pipe.execute()]
 
     async def portfolio(self) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
         """Read the counts now and at the end of each kept day: `band|tier|currency|what` to its sum."""
@@ -137,6 +141,14 @@ class CopyReader:
 def day_text(day: int) -> str:
     """Write a day counted from the epoch as a date."""
     return time.strftime("%Y-%m-%d", time.gmtime(day * DAY_MS // 1000))
+
+
+def _days(found: Mapping[bytes, bytes]) -> list[HistoryDay]:
+    days = []
+    for day, value in sorted((int(day), value.decode()) for day, value in found.items()):
+        points, band, changed = value.split(":")
+        days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], changed == "1"))
+    return days
 
 
 def _pairs(flat: Sequence[str]) -> Mapping[bytes, bytes]:

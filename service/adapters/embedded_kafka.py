@@ -187,14 +187,14 @@ class EmbeddedKafka:
                 "name another directory with --data, or delete this one"
             )
         first = self._port if self._port is not None else last.brokers[0].port if last else DEFAULT_PORT
-        ports = _free_ports(count) if first == 0 else list(range(first, first + count))
+        ports = free_ports(count) if first == 0 else list(range(first, first + count))
         for port in ports:
             if not _is_free(port):
                 raise DependencyError(
                     f"port 127.0.0.1:{port} is taken by another process: stop it, or choose another with --port "
                     "(0 takes any free one)"
                 )
-        controller_ports = _free_ports(count, taken=ports)
+        controller_ports = free_ports(count, taken=ports)
         return ClusterState(
             cluster_id=last.cluster_id if last else _new_cluster_id(),
             kafka_version=kafka_version(),
@@ -361,7 +361,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int, taken: list[int] | None = None) -> list[int]:
+def free_ports(count: int, taken: list[int] | None = None) -> list[int]:
+    """Find ports of this machine that nobody listens at, others than those taken; raises DependencyError."""
     found: list[int] = []
     for port in random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
         if len(found) == count:

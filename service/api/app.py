@@ -13,12 +13,15 @@ from starlette.responses import JSONResponse
 from service.account_copy.reader import CopyReader
 from service.adapters.redis_client import open_redis
 from service.api import accounts, actions, export, overview, stream
+from service.api.deployment import Deployment
 from service.api.desk import DeskKeeper, OpenDesk
 from service.api.gate import Gate
 from service.api.hub import Hub
 from service.api.keys import KeyRing
+from service.api.page import routes as page
 from service.api.problems import add_problem_schema, handle_problems
 from service.api.rate import RateLimit
+from service.api.session import Sessions
 from service.scoring.model import Model
 
 TITLE = "Vitals"
@@ -26,9 +29,19 @@ API_VERSION = "1.0.0"
 
 
 def build_api(
-    redis_url: str, base: str, model: Model, *, keys: KeyRing | None, requests_per_second: int, open_desk: OpenDesk
+    redis_url: str,
+    base: str,
+    model: Model,
+    *,
+    keys: KeyRing | None,
+    requests_per_second: int,
+    open_desk: OpenDesk,
+    deployment: Deployment,
 ) -> FastAPI:
-    """Build the API on the copy under a key prefix and a cluster; without keys it answers this machine only."""
+    """Build the API on the copy under a key prefix and a cluster; without keys it answers this machine only.
+
+    `deployment` is what the copy is of, for the page of the person on call; nothing else asks it.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
@@ -47,13 +60,14 @@ def build_api(
 
     # The pages of documentation would load scripts from elsewhere; /openapi.json is all there is.
     api = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    api.state.model, api.state.keys = model, keys
-    for part in (accounts, actions, overview, export, stream):
+    api.state.model, api.state.keys, api.state.sessions = model, keys, Sessions()
+    api.state.deployment = deployment
+    for part in (accounts, actions, overview, export, stream, page):
         api.include_router(part.routes)
     _add_probes(api)
     _complete_document(api)
     handle_problems(api)
-    api.add_middleware(Gate, keys=keys, limit=RateLimit(requests_per_second))
+    api.add_middleware(Gate, keys=keys, sessions=api.state.sessions, limit=RateLimit(requests_per_second))
     return api
 
 

@@ -76,12 +76,21 @@ class KeyRing:
         same = hmac.compare_digest(given, key.sha256 if key else _NOBODY)
         if key is None or not same:
             return None
-        return None if key.expires_at is not None and key.expires_at <= self._clock() else key
+        return self._in_time(key)
+
+    def named(self, key_id: str) -> ApiKey | None:
+        """Return a key by its id, for those who have shown it before; None when it is gone or has expired."""
+        self._look_again()
+        key = self._keys.get(key_id)
+        return None if key is None else self._in_time(key)
 
     def still_holds(self, key: ApiKey) -> bool:
         """Tell whether a key that was found before is still good, for requests that last."""
         self._look_again()
-        return self._keys.get(key.id) == key and (key.expires_at is None or key.expires_at > self._clock())
+        return self._keys.get(key.id) == key and self._in_time(key) is not None
+
+    def _in_time(self, key: ApiKey) -> ApiKey | None:
+        return None if key.expires_at is not None and key.expires_at <= self._clock() else key
 
     def _look_again(self) -> None:
         if time.monotonic() - self._looked_at < RELOAD_SECONDS:

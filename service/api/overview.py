@@ -61,8 +61,8 @@ async def alerts(
 async def portfolio(request: Request, copy: Copy, _key: Reader) -> Response:
     """Count accounts and their revenue by band and tier, now and at the ends of the last 90 days that were seen."""
     now, days = await copy.portfolio()
-    told = [{"day": day_text(day), **_portfolio(counts)} for day, counts in days.items()]
-    matter = {"portfolio": _portfolio(now), "days": told}
+    told = [{"day": day_text(day), **portfolio_of(counts)} for day, counts in days.items()]
+    matter = {"portfolio": portfolio_of(now), "days": told}
     state = await copy.state()
     return answer(request, state, matter, model_version=state.model_version, coverage=_coverage(now))
 
@@ -77,7 +77,8 @@ async def model(request: Request, copy: Copy, _key: Reader) -> Response:
     return answer(request, state, matter, model_version=state.model_version, coverage=_coverage(now))
 
 
-def _portfolio(counts: dict[str, int]) -> dict[str, Any]:
+def portfolio_of(counts: dict[str, int]) -> dict[str, Any]:
+    """Sum the copy's counts by band, by tier and band, and the revenue at risk."""
     by_band: dict[str, Any] = {}
     by_tier: dict[str, dict[str, Any]] = defaultdict(dict)
     at_risk: dict[str, int] = defaultdict(int)

@@ -33,6 +33,8 @@ KINDS: Final = {
     "wrong-key": (401, "The API key is unknown or has expired"),
     "role-too-small": (403, "The API key's role does not allow this"),
     "wrong-host": (403, "Without keys only this machine is answered"),
+    "other-site": (403, "A page of another site made this request"),
+    "no-csrf-token": (403, "The request does not carry its session's token"),
     "not-found": (404, "There is nothing here"),
     "account-not-found": (404, "No account has this id"),
     "action-not-found": (404, "No action of the last day has this key"),
@@ -93,6 +95,21 @@ def add_problem_schema(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
 
 
+def kind_of(error: Exception) -> str:
+    """Name the kind of problem that an error of a route is."""
+    if isinstance(error, Problem):
+        return error.kind
+    if isinstance(error, HTTPException):
+        return {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "invalid-request")
+    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+        (RequestValidationError, "invalid-request"),
+        (TooBroad, "search-too-broad"),
+        (NoCopy, "copy-missing"),
+        (REDIS_FAILURES, "copy-unavailable"),
+    )
+    return next((kind for errors, kind in kinds if isinstance(error, errors)), "internal")
+
+
 def handle_problems(api: FastAPI) -> None:
     """Turn every error of the routes into a problem document."""
 
@@ -113,8 +130,7 @@ def handle_problems(api: FastAPI) -> None:
     @api.exception_handler(HTTPException)
     async def _(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "invalid-request")
-        return problem_response(kind, headers=dict(error.headers or {}))
+        return problem_response(kind_of(error), headers=dict(error.headers or {}))
 
     @api.exception_handler(TooBroad)
     async def _(_request: Request, _error: Exception) -> Response:

@@ -56,6 +56,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
+    from service.api.deployment import Deployment
     from service.api.keys import KeyRing
     from service.cli.process_log import set_up_logging
     from service.commands import open_desk
@@ -77,6 +78,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         requests_per_second=settings.api_requests_per_second,
         # The embedded broker may be started, and elsewhere, after the API.
         open_desk=lambda: open_desk(resolve_bootstrap(settings), TopicNames.from_settings(settings)),
+        deployment=Deployment(settings),
     )
     config = uvicorn.Config(
         api,

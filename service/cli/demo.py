@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from service.errors import InputError
+from service.cli.extras import require_api_extra
+from service.errors import ConfigError, InputError
 from service.settings import load_settings
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ INTERRUPTED = 130
 LINE_INTERVAL_SECONDS = 2.0
 FRAMES_PER_SECOND = 4
 
-HELP = """Show all of it together: Kafka, the worker, and 200 simulated accounts that live a day in 0.3 seconds.
+HELP = """Show all of it together: Kafka, worker, page, and 200 simulated accounts that live a day in 0.3 seconds.
+
+The page's address is told when it can be opened; it is there for as long as the demo runs.
 
 It has its own broker, data and logs in .vitals/demo (VITALS_HOME/demo), emptied at every start, so it never touches
 yours; VITALS_MODEL is the only other setting it takes. Everything it started is stopped when it ends: after --seconds,
@@ -67,11 +70,11 @@ def run(seconds: float | None, *, as_json: bool, picture: Path | None) -> int:
     report = _Report(console if console.is_terminal and not as_json else None, picture)
     # aiokafka takes a while to import, so only the commands that need it pay.
     from service.demo import run_demo
-    from service.demo.processes import WorkerEndedError
+    from service.demo.processes import RoleEndedError
 
     try:
-        board = run_demo(settings, seconds, report)
-    except WorkerEndedError as error:
+        board = run_demo(settings, seconds, report, with_page=_can_show_page(report))
+    except RoleEndedError as error:
         report.close()
         for line in error.last_lines:
             report.say(f"  {line}")
@@ -83,6 +86,15 @@ def run(seconds: float | None, *, as_json: bool, picture: Path | None) -> int:
     else:
         _print_summary(board, console)
     return 0
+
+
+def _can_show_page(report: _Report) -> bool:
+    try:
+        require_api_extra()
+    except ConfigError as error:
+        report.say(f"there is no page: {error}")
+        return False
+    return True
 
 
 class _Report:

@@ -84,7 +84,7 @@ def _figures(board: Board) -> RenderableType:
     course = f"{len(board.scores)} simulated accounts, a day in {DAY_SECONDS} s, running for {board.seconds:.0f} s"
     return Panel(
         grid,
-        title=Text("Vitals", "bold cyan"),
+        title=Text("Vitals", "bold cyan").append(f"  {board.page_url}" if board.page_url else "", "not bold default"),
         title_align="left",
         subtitle=Text(course, LABEL),
         subtitle_align="right",

@@ -6,7 +6,7 @@ import importlib.util
 
 from service.errors import ConfigError
 
-NEEDED = ("redis", "fastapi", "uvicorn")
+NEEDED = ("redis", "fastapi", "uvicorn", "jinja2")
 
 
 def require_api_extra() -> None:

@@ -27,6 +27,7 @@ class Board:
         self.seconds = 0.0
         self.events = 0
         self.lag_records = 0
+        self.page_url = ""
         self.dead_letters = 0
         self.scores: dict[str, ScoreData] = {}
         self.alerts: deque[AlertData] = deque(maxlen=ALERTS_KEPT)

@@ -1,4 +1,4 @@
-"""The demo from start to end: broker, topics, worker, stream; then drain, worker, broker in the other direction.
+"""The demo from start to end: broker, topics, worker, page, stream; then drain, page and worker, broker.
 
 Whatever happens, what was started is stopped, within a bounded time. Nothing is drawn here: a `Reporter` is told.
 """
@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from service.adapters.kafka_artifacts import kafka_version
 from service.adapters.topic_admin import committed_offsets, end_offsets, ensure_topics
 from service.demo.board import Board
-from service.demo.processes import Worker, demo_broker
+from service.demo.page import Page
+from service.demo.processes import Role, demo_broker
 from service.demo.signals import StopSignals
 from service.demo.stream import ACCOUNTS, Pace, demo_lines, paced_events
 from service.errors import DependencyError
@@ -43,11 +44,12 @@ class Reporter(Protocol):
         """Take the last look at the running stream: it ends now."""
 
 
-def run_demo(settings: Settings, seconds: float | None, report: Reporter) -> Board:
+def run_demo(settings: Settings, seconds: float | None, report: Reporter, *, with_page: bool) -> Board:
     """Run the demo for so many seconds of stream, None: until a signal; return the final figures.
 
-    Raises WorkerEndedError when the worker dies, DependencyError when a part does not answer, KeyboardInterrupt when
-    a signal comes before the stream has begun. Brokers and names of the settings are not used: it has its own.
+    Raises RoleEndedError when the worker or a role of the page dies, DependencyError when a part does not answer,
+    KeyboardInterrupt when a signal comes before the stream has begun. Brokers and names of the settings are not used:
+    it has its own.
     """
     home = (settings.home / "demo").absolute()
     began = time.monotonic()
@@ -57,7 +59,9 @@ def run_demo(settings: Settings, seconds: float | None, report: Reporter) -> Boa
             with demo_broker(home) as kafka:
                 report.say(f"Kafka answers at {kafka.bootstrap} after {time.monotonic() - began:.1f} s")
                 try:
-                    return asyncio.run(_Demo(home, kafka.bootstrap, settings.model, seconds, report).run(signals))
+                    page = Page(home, kafka.bootstrap, settings.model) if with_page else None
+                    demo = _Demo(home, kafka.bootstrap, settings.model, seconds, report, page=page)
+                    return asyncio.run(demo.run(signals))
                 finally:
                     signals.ignore()
                     report.say("stopping Kafka")
@@ -68,13 +72,23 @@ def run_demo(settings: Settings, seconds: float | None, report: Reporter) -> Boa
 class _Demo:
     """The part of a demo that lives while its broker runs."""
 
-    def __init__(self, home: Path, bootstrap: str, model: Path | None, seconds: float | None, report: Reporter) -> None:
+    def __init__(
+        self,
+        home: Path,
+        bootstrap: str,
+        model: Path | None,
+        seconds: float | None,
+        report: Reporter,
+        *,
+        page: Page | None,
+    ) -> None:
         # The default names and app id: the broker has no other user.
         self._names = TopicNames()
         self._bootstrap = bootstrap
         self._seconds = seconds
         self._report = report
-        self._worker = Worker(home, bootstrap, model)
+        self._worker = Role("worker", home, bootstrap, model, "--clock", "event")
+        self._page = page
         self._board = Board(self._names)
         self._pace = Pace()
         self._began: float | None = None
@@ -103,6 +117,8 @@ class _Demo:
                 self._report.say(
                     f"first score after another {took_seconds:.1f} s; {ACCOUNTS} accounts begin to live, Ctrl-C ends it"
                 )
+                if self._page is not None and await self._page.start(self._report.say):
+                    self._tasks.append(asyncio.create_task(self._page.run(self._page_is_ready)))
                 await self._stream()
             return self._board
         finally:
@@ -111,6 +127,11 @@ class _Demo:
 
     def _asked_to_stop(self) -> None:
         self._signals_seen += 1
+
+    def _page_is_ready(self) -> None:
+        if self._page is not None:
+            self._board.page_url = self._page.url
+            self._report.say(f"the page: {self._page.url}")
 
     # -- jobs beside each other ----------------------------------------------------------------------------------------
 
@@ -186,8 +207,9 @@ class _Demo:
     async def _stop(self) -> None:
         self._end_stream()
         self._stop_following.set()
-        self._report.say("stopping the worker")
-        await self._worker.stop(self._report.say)
+        self._report.say("stopping the worker" if self._page is None else "stopping the worker and the page")
+        page = [] if self._page is None else [self._page.stop(self._report.say)]
+        await asyncio.gather(self._worker.stop(self._report.say), *page)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -96,19 +96,27 @@ class Proxies:
         self.links = [Link(*pair) for pair in ports]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
+        self._servers: list[asyncio.Server] = []
 
     def start(self) -> None:
         """Listen on all ports."""
         self._thread.start()
         for link in self.links:
-            asyncio.run_coroutine_threadsafe(link.serve(), self._loop).result(10)
+            self._servers.append(asyncio.run_coroutine_threadsafe(link.serve(), self._loop).result(10))
 
     def stop(self) -> None:
         """Break every connection and end the thread."""
-        for link in self.links:
-            self._loop.call_soon_threadsafe(link.break_all)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        for link in self.links:
+            link.break_all()
+        await asyncio.sleep(0.1)  # until the pumps have seen it
 
     def set(self, weather: Weather, number: int) -> None:
         """Set the weather of a link; `reset` also breaks what is open."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -62,14 +63,20 @@ class RunningDemo:
                 found.append(process)
         return found
 
+    def page(self) -> str:
+        """Wait until the page's address is told; return it."""
+        self.wait_for("the page: ")
+        return self.progress.read_text().partition("the page: ")[2].split()[0]
+
     def worker(self) -> psutil.Process:
         """Find its worker."""
         return next(process for process in self.processes() if "worker" in process.cmdline())
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """Make a home, and leave no process behind when a test fails."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make a home, short enough for a socket, and leave no process behind when a test fails."""
+    tmp_path = tmp_path_factory.mktemp("d")
     yield tmp_path / "home"
     for process in psutil.process_iter():
         try:
@@ -83,7 +90,10 @@ def test_it_shows_alerts_and_leaves_nothing(home: Path) -> None:
     """After 20 s of stream: exit code 0, alerts, no lag, no dead letters, nearly all accounts in a band, no process."""
     demo = RunningDemo(home, "--seconds", "20", "--json")
     demo.wait_for("first score")
-    assert len(demo.processes()) == 2  # the broker and the worker
+    assert len(demo.processes()) >= 2  # the broker and the worker; the page's come now
+    page = demo.page()
+    assert len(demo.processes()) == 5  # Redis, the projector and the API as well
+    assert '<tbody id="rows">' in httpx.get(page, params={"show": "all", "sort": "risk"}, timeout=20).text
     summary = json.loads(demo.end(120))
     assert demo.process.returncode == 0
     assert summary["events"] > 20 * ACCOUNTS
@@ -140,11 +150,11 @@ def test_a_dead_worker_ends_it(home: Path) -> None:
 def test_a_killed_demo_is_cleaned_up_by_the_next(home: Path) -> None:
     """What a demo leaves running when it is killed itself, the next one in the same home ends before it starts."""
     killed = RunningDemo(home, "--json")
-    killed.wait_for("first score")
+    killed.page()
     left = killed.processes()
     killed.process.kill()
     killed.end(10)
-    assert len(left) == 2
+    assert len(left) == 5
     demo = RunningDemo(home, "--seconds", "2", "--json", "--picture", str(home.parent / "view.svg"))
     assert json.loads(demo.end(START_SECONDS + 60))["lag_records"] == 0
     assert demo.process.returncode == 0

@@ -14,12 +14,14 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from service.account_copy.reader import STATE_SECONDS
 from service.adapters.redis_client import open_redis
 from service.api.app import build_api
+from service.api.deployment import Deployment
 from service.api.keys import KeyRing
 from service.commands import open_desk
 from service.model.loader import load_model
-from service.settings import Settings
+from service.settings import Settings, load_settings
 from service.topic_catalogue import TopicNames
 from tests.service.copy_kit import Copy
 
@@ -42,7 +44,7 @@ class Served:
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
 
     def change(self, job: Callable[[Copy], Awaitable[Any]]) -> Any:
-        """Write to the copy, as a projector would."""
+        """Write to the copy, as a projector would, and wait until the API looks at its state anew."""
 
         async def run() -> Any:
             async with open_redis(self.redis_url) as client:
@@ -50,7 +52,9 @@ class Served:
                 await copy.begin()
                 return await job(copy)
 
-        return asyncio.run(run())
+        result = asyncio.run(run())
+        time.sleep(STATE_SECONDS)
+        return result
 
 
 @contextmanager
@@ -62,15 +66,16 @@ def serving(
     per_second: int = NO_LIMIT,
     settings: Settings | None = None,
 ) -> Iterator[Served]:
-    """Run the API on a free port of this machine; without settings no broker answers it."""
-    names = TopicNames.from_settings(settings or Settings())
+    """Run the API on a free port of this machine; without settings of a deployment, of one that nobody started."""
+    known = settings or load_settings(broker=NO_BROKER)
     api = build_api(
         redis_url,
         base,
         load_model(),
         keys=keys,
         requests_per_second=per_second,
-        open_desk=lambda: open_desk(settings.broker if settings and settings.broker else NO_BROKER, names),
+        open_desk=lambda: open_desk(known.broker or NO_BROKER, TopicNames.from_settings(known)),
+        deployment=Deployment(known),
     )
     server = uvicorn.Server(uvicorn.Config(api, port=0, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -179,7 +179,7 @@ def test_hostile_ids_are_ids_like_any_other(client: httpx.Client, account: str) 
         "/v1/accounts/" + "y" * 300,
         "/v1/accounts/a%2Fb%2Fhistory",
         "/v1/nothing",
-        "/",
+        "/nothing",
     ],
 )
 def test_what_is_not_there_is_a_problem(client: httpx.Client, path: str) -> None:

@@ -37,9 +37,11 @@ def test_rule_alerts_are_counted_and_shown(tmp_path: Path) -> None:
     of_rules = [kind for kind in kinds if kind not in ALERT_KINDS]
     assert of_rules
     assert board.alert_count == len(kinds)
+    board.page_url = "http://127.0.0.1:20000/"
     output = io.StringIO()
     Console(file=output, width=140, height=40).print(DemoView(board))
     shown = output.getvalue()
+    assert "http://127.0.0.1:20000/" in shown.splitlines()[0]
     (row,) = [row for row in shown.splitlines() if RULES in row]
     assert row.split(RULES)[1].split()[0] == str(len(of_rules))
     for alert in board.latest_alerts(3):
