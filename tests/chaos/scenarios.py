@@ -21,6 +21,7 @@ from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.poison import drain
 from tests.chaos.rebalances import give_and_take, recovery_across_revoke
 from tests.chaos.recoveries import die_in_compaction, die_with_emptied
+from tests.chaos.redis_faults import break_redis
 from tests.chaos.releases import roll_back, upgrade_in_turns
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
 from tests.chaos.splits import HALF_SENT, TO_BE_SENT
@@ -333,6 +334,7 @@ SCENARIOS: dict[str, Scenario] = {
             ALONE,
             begins=False,
         ),
+        Scenario("F13", "Redis down, slow, wiped", break_redis, Size(100, 5, 1), Size(600, 10, 1), SLOW),
         Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(800, 10, 1)),
         Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(300, 10, 3), LATE),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(200, 10, 9), SLOW),
