@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
@@ -22,6 +22,7 @@ from service.scoring.model import Model
 
 TITLE = "Vitals"
 API_VERSION = "1.0.0"
+WITHOUT_KEY: Final = {"security": []}
 
 
 def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, requests_per_second: int) -> FastAPI:
@@ -68,12 +69,12 @@ def _complete_document(api: FastAPI) -> None:
 
 
 def _add_probes(api: FastAPI) -> None:
-    @api.get("/livez", tags=["probes"])
+    @api.get("/livez", tags=["probes"], openapi_extra=WITHOUT_KEY)
     async def livez() -> JSONResponse:
         """Say that the process answers."""
         return JSONResponse({"live": True})
 
-    @api.get("/readyz", tags=["probes"])
+    @api.get("/readyz", tags=["probes"], openapi_extra=WITHOUT_KEY)
     async def readyz(request: Request) -> JSONResponse:
         """Say that the copy can be read, a stale one too; 503 otherwise."""
         state: Any = await request.app.state.reader.state()

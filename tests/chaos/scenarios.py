@@ -71,6 +71,7 @@ CHANGING = Plan(rate=150, changes_model=True)
 LATE = Plan(log="late", rate=250)
 HISTORY = Plan(log="history", workers=1, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
+COPIED = Plan(rate=100, ends_with_faults=True)
 UNWATCHED = Plan(rate=150, watched=False)
 LOGS_TOLD: dict[LogKind, str] = {
     "history": "Under the event clock, on half a year of history that is there before the workers start.",
@@ -334,7 +335,7 @@ SCENARIOS: dict[str, Scenario] = {
             ALONE,
             begins=False,
         ),
-        Scenario("F13", "Redis down, slow, wiped", break_redis, Size(100, 5, 1), Size(600, 10, 1), SLOW),
+        Scenario("F13", "Redis down, slow, wiped", break_redis, Size(100, 5, 1), Size(600, 10, 1), COPIED),
         Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(800, 10, 1)),
         Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(300, 10, 3), LATE),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(200, 10, 9), SLOW),
