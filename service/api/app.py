@@ -22,7 +22,7 @@ from service.scoring.model import Model
 
 TITLE = "Vitals"
 API_VERSION = "1.0.0"
-WITHOUT_KEY: Final = {"security": []}
+WITHOUT_KEY: Final[dict[str, Any]] = {"security": []}
 
 
 def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, requests_per_second: int) -> FastAPI:
