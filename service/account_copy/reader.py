@@ -133,6 +133,10 @@ class CopyReader:
             days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], changed == "1"))
         return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, days)
 
+    async def counts(self) -> dict[str, int]:
+        """Read the counts now: `band|tier|currency|what` to its sum."""
+        return _sums(await self.client.hgetall((await self.state()).keys.of("portfolio")))
+
     async def portfolio(self) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
         """Read the counts now and at the end of each kept day: `band|tier|currency|what` to its sum."""
         keys = (await self.state()).keys

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
 
 from service.account_copy.reader import CopyReader
+from service.account_copy.watch import CopyWatch
 from service.adapters.redis_client import open_redis
 from service.api import accounts, export, overview, stream
 from service.api.gate import Gate
@@ -18,6 +19,8 @@ from service.api.hub import Hub
 from service.api.keys import KeyRing
 from service.api.problems import add_problem_schema, handle_problems
 from service.api.rate import RateLimit
+from service.api.requests_seen import Counting, RequestsSeen
+from service.metrics.beside import told
 from service.scoring.model import Model
 
 TITLE = "Vitals"
@@ -25,8 +28,20 @@ API_VERSION = "1.0.0"
 WITHOUT_KEY: Final[dict[str, Any]] = {"security": []}
 
 
-def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, requests_per_second: int) -> FastAPI:
-    """Build the API on the copy under a key prefix; without keys it answers this machine only."""
+def build_api(
+    redis_url: str,
+    base: str,
+    model: Model,
+    keys: KeyRing | None,
+    requests_per_second: int,
+    *,
+    metrics_address: str | None = None,
+) -> FastAPI:
+    """Build the API on the copy under a key prefix; without keys it answers this machine only.
+
+    Its metrics are served at an address of their own, if there is one.
+    """
+    seen = RequestsSeen()
 
     @contextlib.asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
@@ -34,8 +49,10 @@ def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, req
             api.state.reader = CopyReader(client, base)
             api.state.hub = Hub(api.state.reader)
             following = asyncio.create_task(api.state.hub.run())
+            watch = CopyWatch(api.state.reader)
             try:
-                yield
+                async with told(metrics_address, "api", [seen.samples, watch.samples], [watch.watch_forever]):
+                    yield
             finally:
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -50,6 +67,7 @@ def build_api(redis_url: str, base: str, model: Model, keys: KeyRing | None, req
     _complete_document(api)
     handle_problems(api)
     api.add_middleware(Gate, keys=keys, limit=RateLimit(requests_per_second))
+    api.add_middleware(Counting, seen=seen)
     return api
 
 

@@ -71,6 +71,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         load_model(settings.model),
         keys,
         settings.api_requests_per_second,
+        metrics_address=settings.metrics,
     )
     config = uvicorn.Config(
         api,
