@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from service.adapters.embedded_kafka import EmbeddedKafka
 from service.metrics.catalogue import CATALOGUE, EVERY_ROLE, Role
-from tests.integration.exposition_kit import ACCOUNTS, Scraped, scrape_all
+from tests.deploy.conftest import Promtool
+from tests.deploy.exposition_kit import ACCOUNTS, Scraped
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 # Absent while nothing waits.
 OF_A_LAG = {"vitals_oldest_unapplied_timestamp_seconds"}
-
-
-@pytest.fixture(scope="module")
-def scraped(broker: EmbeddedKafka, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Scraped:
-    """Scrape all processes once."""
-    return scrape_all(broker.bootstrap, redis_url, tmp_path_factory.mktemp("scraped"))
 
 
 @pytest.mark.parametrize("role", EVERY_ROLE)
@@ -76,3 +70,17 @@ def test_requests_are_told_by_route(scraped: Scraped) -> None:
     assert statuses == {"200": 2, "404": 1}
     assert scraped.value("api", "vitals_http_requests_total", route="none", status="404") == 1
     assert scraped.value("api", "vitals_http_request_duration_seconds_count", route=route) == 3
+
+
+@pytest.mark.parametrize("role", EVERY_ROLE)
+def test_prometheus_finds_nothing_to_complain_about(role: Role, scraped: Scraped, checker: Promtool) -> None:
+    """Neither in the format nor in names, units and help texts."""
+    checked = checker("check", "metrics", given=scraped.texts[role])
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_prometheus_would_complain(checker: Promtool) -> None:
+    """The check above can fail: about a counter that is not named like one, and about a missing help text."""
+    checked = checker("check", "metrics", given="# TYPE vitals_events counter\nvitals_events 1\n")
+    assert checked.returncode != 0
+    assert "no help text" in checked.stderr + checked.stdout
