@@ -146,5 +146,5 @@ def scrape_all(broker: str, redis_url: str, folder: Path) -> Scraped:
         )
         texts["api"] = scrape(api[1])
         texts["worker"] = scrape(worker[1])
-        assert all(process.terminate() == 0 for process, _ in (api, projector, worker))
+        assert all(process.terminate(within_seconds=60) == 0 for process, _ in (api, projector, worker))
     return Scraped(texts)
