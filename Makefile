@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean soak
+.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean deploy-check soak
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,10 @@ chaos: install ## break workers, brokers and links for up to an hour, and compar
 
 chaos-mutants: install ## run every seeded bug of the runtime against the scenario that must notice it
 	@$(BIN)/python -m tests.chaos --mutants $(ARGS)
+
+deploy-check: install ## hold deploy/ against running processes: metrics, rules, dashboards (builds promtool at first use: Go, some minutes)
+	@$(BIN)/python -m tests.deploy.promtool
+	@$(BIN)/python -m pytest tests/deploy $(ARGS)
 
 starts: install ## start and stop 200 workers on a busy machine while topics are being made (ARGS=COUNT)
 	@$(BIN)/python -m tests.chaos.starts $(ARGS)

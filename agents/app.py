@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import cast
 
+from prometheus_client import CollectorRegistry
+
 from agents.breaker import Breaker
+from agents.dead_letters import APP_VERSION
 from agents.ingest import Ingest
 from agents.inputs import Inputs
 from agents.model_reload import ModelReload
@@ -17,9 +21,12 @@ from agents.runtime.commit import FaultPoint, no_fault
 from agents.runtime.producer import OutRecord, send_records
 from agents.runtime.transport import BatchConsumer
 from agents.scorer import Scorer, wall_clock_ms
+from agents.worker_metrics import WorkerMetrics
 from service.adapters.topic_admin import describe_partitions, ensure_topics, other_app_ids
 from service.errors import ConfigError, TopicError
 from service.ingest import Decoder
+from service.metrics.exposition import Exposition
+from service.metrics.loop_lag import LoopLag
 from service.scoring.model import Model
 from service.settings import Settings
 from service.topic_catalogue import TopicNames
@@ -27,7 +34,10 @@ from service.topic_catalogue import TopicNames
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """What the worker is given from outside; `reload_asked` is set to have the settings' model file read anew."""
+    """What the worker is given from outside; `reload_asked` is set to have the settings' model file read anew.
+
+    `metrics` gets what the worker tells of itself.
+    """
 
     bootstrap: str
     partitions: int
@@ -35,6 +45,7 @@ class Deps:
     now_ms: Callable[[], int] = wall_clock_ms
     fault_point: FaultPoint = no_fault
     reload_asked: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 async def check_topics_again(bootstrap: str, topics: TopicNames, partitions: int) -> None:
@@ -140,4 +151,15 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
         app.task(loop)
     if settings.clock == "event":
         app.task(ingest.merge_forever)
+    _add_metrics(app, scorer, inputs, deps.metrics)
     return app
+
+
+def _add_metrics(app: RuntimeApp, scorer: Scorer, inputs: Inputs, registry: CollectorRegistry) -> None:
+    metrics, lag = WorkerMetrics(app, scorer, inputs.names, APP_VERSION), LoopLag()
+
+    async def watch_loop() -> None:
+        await lag.watch_forever()
+
+    app.task(watch_loop)
+    registry.register(Exposition(lambda: chain(metrics.samples(), lag.samples()), app.loop))

@@ -76,12 +76,14 @@ class Ingest:
             return  # revoked while the batch was waiting: its next owner reads it again
         aside: list[OutRecord] = []
         self._breaker.begin(batch)
+        task.arrived_ms = batch.records[0].timestamp
         events = self._events(source, batch, aside)
         entries: list[Entry] = []
         if self._scorer.clock == "wall":
             task.apply(source, events)
         else:
             entries += [Entry(event.time_ms, offset, key, event) for offset, key, event in events]
+        self._scorer.figures.note_batch(batch, self._scorer.now_ms())
         if aside:
             await self._send(aside)
         if self._scorer.tasks.get(batch.tp.partition) is not task:

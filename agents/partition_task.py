@@ -18,6 +18,7 @@ from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
+from service.topic_catalogue import REKEYED_SOURCE
 
 URGENT: Final = effects.ALERTED | effects.ACTED
 OUTCOMES: Final = effects.SCORED | URGENT
@@ -30,16 +31,19 @@ class PartitionTask:
 
     `stale` are the accounts that the model in force may not have scored yet: `rescore` does it, or the first event or
     tick of the account before that. `rescored` are those whose score with the mark of the change is still to be made.
+    `arrived_ms` is when what happens now came here: the timestamp of the batch, or the due instant of a tick.
     """
 
     __slots__ = (
+        "alert_since_ms",
+        "arrived_ms",
         "due",
         "model",
         "partition",
         "publishing_seq",
         "rescored",
         "stale",
-        "tally",
+        "tallies",
         "urgent",
         "watermark_ms",
     )
@@ -51,10 +55,12 @@ class PartitionTask:
         self.urgent: set[bytes] = set()
         self.stale: list[bytes] = []
         self.rescored: set[bytes] = set()
-        self.publishing_seq: dict[
-            bytes, tuple[int, int]
-        ] = {}  # the last alert and the last action's outcome on their way
-        self.tally = [0] * effects.COMBINATIONS  # how often each combination of effects was the outcome of a record
+        # The last alert and the last action's outcome on their way.
+        self.publishing_seq: dict[bytes, tuple[int, int]] = {}
+        self.arrived_ms = 0
+        self.alert_since_ms: dict[bytes, int] = {}  # by account with an alert: `arrived_ms` of what decided it
+        # By input: how often each combination of effects was the outcome of a record.
+        self.tallies = [[0] * effects.COMBINATIONS for _ in range(REKEYED_SOURCE + 1)]
         self.watermark_ms = partition.progress
 
     def take_over(self, unpublished: list[bytes]) -> None:
@@ -106,7 +112,7 @@ class PartitionTask:
 
     def apply(self, source: int, records: Iterable[tuple[int, bytes, Event]]) -> None:
         """Apply records (offset, key, event) of one input, each as of its own time."""
-        partition, model, tally = self.partition, self.model, self.tally
+        partition, model, tally = self.partition, self.model, self.tallies[source]
         states, dirty = partition.data, partition.dirty
         watermark_ms = self.watermark_ms
         for offset, key, event in records:
@@ -148,6 +154,7 @@ class PartitionTask:
             if state is None or state.next_due_ms != due_ms:
                 continue
             ticked += 1
+            self.arrived_ms = due_ms
             if state.model is not self.model:
                 self._use_model(key, state)
                 if state.next_due_ms != due_ms:
@@ -163,6 +170,8 @@ class PartitionTask:
                 state.model_changed = True  # what happened since then goes out in the same score
         if done & URGENT:
             self.urgent.add(key)
+            if done & effects.ALERTED:
+                self.alert_since_ms.setdefault(key, self.arrived_ms)
         if state.next_due_ms is not None and state.next_due_ms != due_before_ms:
             heapq.heappush(self.due, (state.next_due_ms, key))
             if len(self.due) > 2 * len(self.partition.data) + SPARE_HINTS:

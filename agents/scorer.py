@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from agents.figures import Figures
 from agents.inputs import Inputs
 from agents.partition_task import PartitionTask
 from agents.runtime.commit import Committer, first_error
@@ -76,8 +78,9 @@ class Scorer:
         self.now_ms = now_ms
         self.tasks: dict[int, PartitionTask] = {}
         self.counters = Counters()
+        self.figures = Figures(is_live=clock == "wall")
         self._urgent = asyncio.Event()
-        self._past_tallies: list[list[int]] = []
+        self._past_tallies: list[list[list[int]]] = []
 
     # -- the runtime's hooks -----------------------------------------------------------------------------
 
@@ -125,6 +128,9 @@ class Scorer:
         urgent = alerts + acted
         if urgent and value is not None:
             alert_seq, action_seq = task.publishing_seq.pop(key)
+            if alerts:
+                sent = [alert for alert in value.unsent if alert.seq <= alert_seq]
+                self.figures.note_alerts(sent, task.alert_since_ms.pop(key, None), self.now_ms())
             mark_sent(value, alert_seq)
             mark_actions_told(value, action_seq)
             partition.dirty.add(key)
@@ -144,7 +150,7 @@ class Scorer:
         task = self.tasks.get(partition.number)
         if task is not None and task.partition is partition:
             del self.tasks[partition.number]
-            self._past_tallies.append(task.tally)
+            self._past_tallies.append(task.tallies)
 
     def use_model(self, model: Model) -> None:
         """Score with another model from now on; every account of the owned partitions is then stale."""
@@ -171,11 +177,19 @@ class Scorer:
     def outcomes(self) -> dict[str, int]:
         """Return how many records, alerts and scores came out how, since the start; revoked partitions count too."""
         totals = dict(self.counters.outcomes)
-        for tally in (*self._past_tallies, *(task.tally for task in self.tasks.values())):
-            for done, count in enumerate(tally):
-                if count:
-                    name = next((name for effect, name in OUTCOME_NAMES if done & effect), "applied")
-                    totals[name] = totals.get(name, 0) + count
+        for (_, name), count in self.events().items():
+            totals[name] = totals.get(name, 0) + count
+        return totals
+
+    def events(self) -> Counter[tuple[int, str]]:
+        """Return how many records of each input, by source index, came out how, since the start."""
+        totals: Counter[tuple[int, str]] = Counter()
+        for tallies in (*self._past_tallies, *(task.tallies for task in self.tasks.values())):
+            for source, tally in enumerate(tallies):
+                for done, count in enumerate(tally):
+                    if count:
+                        name = next((name for effect, name in OUTCOME_NAMES if done & effect), "applied")
+                        totals[source, name] += count
         return totals
 
     async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
@@ -241,6 +255,7 @@ class Scorer:
         while self.tasks.get(task.partition.number) is task:
             await self.backlog_gone(task)
             ticked = task.tick_due(as_of_ms, most)
+            self.figures.ticks += ticked
             self.wake_urgent(task)
             if ticked < most:
                 return

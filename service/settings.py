@@ -41,7 +41,14 @@ def _checked_brokers(text: str) -> str:
     return text
 
 
+def _checked_address(text: str) -> str:
+    if "," in text:
+        raise ValueError("expected one host:port")
+    return _checked_brokers(text)
+
+
 Brokers = Annotated[str, AfterValidator(_checked_brokers)]
+Address = Annotated[str, AfterValidator(_checked_address)]
 
 
 def _checked_redis(url: SecretStr) -> SecretStr:
@@ -120,6 +127,11 @@ class Settings(BaseSettings):
     )
     api_requests_per_second: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=1000, description="requests that one API key, or one address without a key, may make in a second"
+    )
+    metrics: Address | None = Field(
+        default=None,
+        description="host:port at which a worker, projector or API serves its metrics to Prometheus under /metrics; "
+        "unset: nowhere",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -31,6 +31,7 @@ from faust.types import TP
 from agents.runtime.producer import send_records
 from agents.runtime.table import Partition, PartitionedTable, ViewBudget
 from service.errors import DependencyError
+from service.metrics.buckets import SHORT_BOUNDS, Buckets
 
 # Keys that a commit flushes, and views that it makes, before an urgent flush of the same partition gets its turn: some
 # two milliseconds of work. Slices of all partitions come in one turn of the loop.
@@ -53,6 +54,7 @@ class CommitStats:
     flushes: int = 0
     state_records: int = 0
     flush_seconds: float = 0.0
+    commit_seconds: Buckets = field(default_factory=lambda: Buckets(SHORT_BOUNDS))
 
 
 async def no_fault(point: str) -> None:
@@ -105,6 +107,7 @@ class Committer:
                 committed = await commit_offsets(offsets) if offsets else False
                 await self._fault_point("offsets committed")
                 self.stats.commits += 1
+                self.stats.commit_seconds.add(time.monotonic() - self._began_seconds)
                 return committed
 
     async def flush_urgent(self, partition: Partition, keys: Iterable[bytes]) -> None:

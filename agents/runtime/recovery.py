@@ -174,6 +174,11 @@ class ChunkedRecovery(Recovery):
                 doubtful[number] = {record.key async for chunk in chunks for record in chunk if record.key is not None}
         return doubtful
 
+    def remaining_records(self) -> int:
+        """Count the offsets of the changelog that are still to be read back."""
+        offsets = self.active_offsets
+        return sum(max(end - offsets.get(tp, -1), 0) for tp, end in self.active_highwaters.items())
+
     async def _call(self, awaitable: Any) -> Any:
         """Await a consumer call; raise RebalanceAgain or ServiceStopped when it is overtaken by one."""
         task = asyncio.ensure_future(awaitable)

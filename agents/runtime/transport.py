@@ -202,6 +202,23 @@ class BatchConsumer(driver.Consumer):
         end = self._known_end(tp)
         return "unread" if end is None or (self._read_offset[tp] or 0) < end else "read"
 
+    def unapplied_records(self, tp: TP) -> int:
+        """Count the offsets from the first record that is not applied to the end that the last fetch found."""
+        begin, end = self._unapplied_begin(tp), self._known_end(tp)
+        return 0 if begin is None or end is None else max(end - begin, 0)
+
+    def _unapplied_begin(self, tp: TP) -> int | None:
+        head = self._unapplied_head(tp)
+        return self.read_offset(tp) if head is None else head.first_offset
+
+    def oldest_unapplied_ms(self, tp: TP) -> int | None:
+        """Return the timestamp of the first record that is delivered and not applied; None when there is none."""
+        head = self._unapplied_head(tp)
+        return None if head is None else head.records[0].timestamp
+
+    def _unapplied_head(self, tp: TP) -> RecordBatch | None:
+        return next((batch for batch in self._delivered.get(tp, ()) if not batch.applied), None)
+
     def _known_end(self, tp: TP) -> int | None:
         """Return where the last fetch found the partition's end; None when there was none, or a rebalance took it."""
         try:
@@ -245,7 +262,7 @@ class BatchConsumer(driver.Consumer):
 
     def first_unapplied(self) -> dict[TP, int]:
         """Return where the first delivered batch begins that is not applied, for every partition that has one."""
-        first = {tp: next((each for each in queue if not each.applied), None) for tp, queue in self._delivered.items()}
+        first = {tp: self._unapplied_head(tp) for tp in self._delivered}
         return {tp: batch.first_offset for tp, batch in first.items() if batch is not None}
 
     async def wait_empty(self) -> None:

@@ -6,6 +6,7 @@ a partition was never read to its end, because then accounts may be missing.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,14 +70,22 @@ class CopyReader:
         self._base = base
         self._gathering = Gathering(client)
         self._state: CopyState | None = None
-        self._read_at = 0.0
+        self._read_at = -STATE_SECONDS
+        self._reading = asyncio.Lock()
 
     async def state(self) -> CopyState:
         """Look at the copy, at most four times a second; raises NoCopy."""
-        if self._state is None or time.monotonic() - self._read_at > STATE_SECONDS:
-            self._state = await self._read_state()
+        if (known := self._known_state()) is not None:
+            return known
+        async with self._reading:  # one looks, for all who need it at this moment
+            if (known := self._known_state()) is not None:
+                return known
+            self._state = state = await self._read_state()
             self._read_at = time.monotonic()
-        return self._state
+            return state
+
+    def _known_state(self) -> CopyState | None:
+        return self._state if time.monotonic() - self._read_at <= STATE_SECONDS else None
 
     async def _read_state(self) -> CopyState:
         copy = await self.client.hgetall(self._base + "copy")
@@ -127,6 +136,10 @@ class CopyReader:
             for account in accounts:
                 pipe.hgetall(keys.history(account))
             return [_days(found) for found in await pipe.execute()]
+
+    async def counts(self) -> dict[str, int]:
+        """Read the counts now: `band|tier|currency|what` to its sum."""
+        return _sums(await self.client.hgetall((await self.state()).keys.of("portfolio")))
 
     async def portfolio(self) -> tuple[dict[str, int], dict[int, dict[str, int]]]:
         """Read the counts now and at the end of each kept day: `band|tier|currency|what` to its sum."""

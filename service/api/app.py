@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
 
 from service.account_copy.reader import CopyReader
+from service.account_copy.watch import CopyWatch
 from service.adapters.redis_client import open_redis
 from service.api import accounts, actions, export, overview, stream
 from service.api.deployment import Deployment
@@ -21,11 +22,14 @@ from service.api.keys import KeyRing
 from service.api.page import routes as page
 from service.api.problems import add_problem_schema, handle_problems
 from service.api.rate import RateLimit
+from service.api.requests_seen import Counting, RequestsSeen
 from service.api.session import Sessions
+from service.metrics.beside import told
 from service.scoring.model import Model
 
 TITLE = "Vitals"
 API_VERSION = "1.0.0"
+WITHOUT_KEY: Final[dict[str, Any]] = {"security": []}
 
 
 def build_api(
@@ -37,11 +41,14 @@ def build_api(
     requests_per_second: int,
     open_desk: OpenDesk,
     deployment: Deployment,
+    metrics_address: str | None = None,
 ) -> FastAPI:
     """Build the API on the copy under a key prefix and a cluster; without keys it answers this machine only.
 
-    `deployment` is what the copy is of, for the page of the person on call; nothing else asks it.
+    `deployment` is what the copy is of, for the page of the person on call; nothing else asks it. Metrics are served at
+    an address of their own, if there is one.
     """
+    seen = RequestsSeen()
 
     @contextlib.asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
@@ -50,8 +57,10 @@ def build_api(
             api.state.hub = Hub(api.state.reader)
             api.state.desks = DeskKeeper(open_desk)
             following = asyncio.create_task(api.state.hub.run())
+            watch = CopyWatch(api.state.reader)
             try:
-                yield
+                async with told(metrics_address, "api", [seen.samples, watch.samples], [watch.watch_forever]):
+                    yield
             finally:
                 following.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -68,6 +77,7 @@ def build_api(
     _complete_document(api)
     handle_problems(api)
     api.add_middleware(Gate, keys=keys, sessions=api.state.sessions, limit=RateLimit(requests_per_second))
+    api.add_middleware(Counting, seen=seen)
     return api
 
 
@@ -87,12 +97,12 @@ def _complete_document(api: FastAPI) -> None:
 
 
 def _add_probes(api: FastAPI) -> None:
-    @api.get("/livez", tags=["probes"])
+    @api.get("/livez", tags=["probes"], openapi_extra=WITHOUT_KEY)
     async def livez() -> JSONResponse:
         """Say that the process answers."""
         return JSONResponse({"live": True})
 
-    @api.get("/readyz", tags=["probes"])
+    @api.get("/readyz", tags=["probes"], openapi_extra=WITHOUT_KEY)
     async def readyz(request: Request) -> JSONResponse:
         """Say that the copy can be read, a stale one too; 503 otherwise."""
         state: Any = await request.app.state.reader.state()

@@ -79,6 +79,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         # The embedded broker may be started, and elsewhere, after the API.
         open_desk=lambda: open_desk(resolve_bootstrap(settings), TopicNames.from_settings(settings)),
         deployment=Deployment(settings),
+        metrics_address=settings.metrics,
     )
     config = uvicorn.Config(
         api,

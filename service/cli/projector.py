@@ -39,11 +39,14 @@ def run_projector(settings: Settings) -> int:
     """Follow the topics of the settings' broker; return the exit code."""
     require_api_extra()
     from agents.stored_account import read_stored_state
+    from service.account_copy.reader import CopyReader
+    from service.account_copy.watch import CopyWatch
     from service.account_copy.writer import CopyWriter
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.adapters.redis_client import check_redis, open_redis
     from service.cli.process_log import set_up_logging
+    from service.metrics.beside import told
     from service.projector import open_projector
     from service.topic_catalogue import TopicNames
 
@@ -60,9 +63,13 @@ def run_projector(settings: Settings) -> int:
                 logging.getLogger(__name__).warning("%s", warning)
             writer = CopyWriter(client, settings.redis_prefix)
             departed_seconds = settings.departed_days * 86_400
-            async with open_projector(
-                bootstrap, writer, names, departed_seconds=departed_seconds, read_state=read_stored_state
-            ) as projector:
+            watch = CopyWatch(CopyReader(client, settings.redis_prefix))
+            async with (
+                open_projector(
+                    bootstrap, writer, names, departed_seconds=departed_seconds, read_state=read_stored_state
+                ) as projector,
+                told(settings.metrics, "projector", [projector.samples, watch.samples], [watch.watch_forever]),
+            ):
                 await projector.run(stop)
         return 0
 

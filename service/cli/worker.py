@@ -51,6 +51,7 @@ def run_worker(settings: Settings, **deps: Any) -> int:
     from agents.app import Deps, build_app, check_topics
     from agents.runtime.runner import run_app
     from service.adapters.embedded_kafka import resolve_bootstrap
+    from service.metrics.exposition import serving
     from service.model.loader import load_model
     from service.topic_catalogue import TopicNames
 
@@ -63,6 +64,7 @@ def run_worker(settings: Settings, **deps: Any) -> int:
         with client_muted():
             partitions = await check_topics(bootstrap, TopicNames.from_settings(settings))
         made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, reload_asked=reload_asked, **deps)
-        return await run_app(lambda: build_app(settings, made))
+        with serving(settings.metrics, made.metrics):
+            return await run_app(lambda: build_app(settings, made))
 
     return asyncio.run(run())

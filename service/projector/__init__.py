@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +25,8 @@ from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import describe_partitions
 from service.adapters.topic_reader import ConsumedRecord
 from service.errors import DependencyError, StateError
+from service.metrics import catalogue
+from service.metrics.exposition import Sample
 from service.topic_catalogue import TopicNames
 
 POLL_MS: Final = 200
@@ -57,6 +60,8 @@ class Projector:
         self._live = False
         self._model_version = ""
         self._unreadable = 0
+        self._applied: Counter[Kind] = Counter()
+        self._redis_failures = 0
         self._sweeping: asyncio.Task[int] | None = None
 
     def share_changed(self, gained: Sequence[TopicPartition]) -> None:
@@ -76,6 +81,7 @@ class Projector:
             except IllegalStateError:
                 await asyncio.sleep(MOVED_SECONDS)  # a partition moved away between two looks at the share
             except REDIS_FAILURES as error:
+                self._redis_failures += 1
                 log.warning("Redis fails (%s): trying again; scoring goes on", error)
                 await self._rest()
 
@@ -141,6 +147,7 @@ class Projector:
             if applying is not None:
                 applying.cancel()
         self._next[part] = start
+        self._applied[kind] += len(records)
         self._applied_ms[part] = records[-1].timestamp
         if items and items[-1].model_version not in {"", self._model_version}:
             self._model_version = items[-1].model_version
@@ -177,6 +184,21 @@ class Projector:
             return False  # it is moving: the client forgets it before it says so
         end = self._consumer.highwater(part)
         return end is not None and await self._consumer.position(part) >= end
+
+    def samples(self) -> Iterator[Sample]:
+        """Give what is known of the work done and to do."""
+        for kind in sorted(set(self._kinds.values())):
+            yield Sample(catalogue.COPIED, self._applied[kind], {"kind": kind})
+            parts = [part for part in self._next if self._kinds[part.topic] == kind]
+            yield Sample(catalogue.COPY_LAG, sum(map(self._behind, parts)), {"kind": kind})
+        yield Sample(catalogue.COPY_UNREADABLE, self._unreadable)
+        yield Sample(catalogue.REDIS_FAILURES, self._redis_failures)
+
+    def _behind(self, part: TopicPartition) -> int:
+        if part not in self._consumer.assignment():
+            return 0
+        end = self._consumer.highwater(part)
+        return 0 if end is None else max(end - self._next[part], 0)
 
     def _sweep(self) -> None:
         if self._sweeping is None or self._sweeping.done():

@@ -1,4 +1,4 @@
-"""The documents tell what the code is. `python -m tests.architecture.test_docs` writes the page of settings anew."""
+"""The documents tell what the code is. `python -m tests.architecture.test_docs` writes the generated pages anew."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from annotated_types import Ge, Gt, Le, Lt
 import agents.runtime
 from agents.runtime.versions import TESTED_VERSIONS
 from service.cli.main import build_cli
+from service.metrics.catalogue import CATALOGUE, EVERY_ROLE, Label
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
+METRICS_PAGE = ROOT / "docs" / "metrics.md"
 FOLDERS = (".ci", "agents", "benchmarks", "deploy", "docs", "requirements", "schemas", "service", "tests")
 TEXT_SUFFIXES = {"", ".cfg", ".js", ".json", ".lock", ".md", ".mjs", ".py", ".toml", ".txt", ".yaml", ".yml"}
 FENCES = {".py": "python", ".mjs": "js"}
@@ -74,6 +76,37 @@ def _allowed(field: Any) -> str:
     return ", ".join(bounds + patterns)
 
 
+METRICS_HEAD = """\
+# Metrics
+
+A worker, a projector and an API serve their metrics to Prometheus at the address of `VITALS_METRICS`, under
+`/metrics`, each process on a port of its own; unset, none does. What the parts count anyway is read at each scrape; for
+metrics alone, something is counted once for a batch or an alert, never for an event. No label holds an account.
+
+The process' own figures (`process_cpu_seconds_total`, `process_resident_memory_bytes` and the like) are there too, as
+the client library has them.
+"""
+
+
+def metrics_page() -> str:
+    """Write the page of metrics from the catalogue."""
+    parts = [METRICS_HEAD]
+    for role in EVERY_ROLE:
+        rows = ["| metric | kind, unit | labels | meaning | who looks at it |", "|---|---|---|---|---|"]
+        for metric in CATALOGUE:
+            if role in metric.roles:
+                kind = f"{metric.kind}, {metric.unit}" if metric.unit else metric.kind
+                labels = "; ".join(map(_told_label, metric.labels))
+                rows.append(f"| `{metric.name}` | {kind} | {labels} | {metric.meaning} | {metric.read_by} |")
+        parts.append(f"## The {role}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _told_label(label: Label) -> str:
+    values = [f"`{value}`" for value in label.values] + ([label.bound] if label.bound else [])
+    return f"`{label.name}`: {', '.join(values)}"
+
+
 @cache
 def text_files() -> list[Path]:
     """List every text file of the project."""
@@ -101,6 +134,12 @@ def test_the_page_of_settings_is_current() -> None:
     """docs/settings.md is what the class says."""
     found = SETTINGS_PAGE.read_text(encoding="utf-8")
     assert found == settings_page(), "run `.venv/bin/python -m tests.architecture.test_docs`"
+
+
+def test_the_page_of_metrics_is_current() -> None:
+    """docs/metrics.md is what the catalogue says."""
+    found = METRICS_PAGE.read_text(encoding="utf-8")
+    assert found == metrics_page(), "run `.venv/bin/python -m tests.architecture.test_docs`"
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -222,3 +261,4 @@ def test_every_dependency_is_explained() -> None:
 
 if __name__ == "__main__":
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
+    METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")

@@ -39,6 +39,7 @@ KINDS = {
     "dead letters": "the dead letters are not those that were due, byte for byte",
     "strays": "records on a foreign partition were not copied to their own, or others were",
     "offsets": "the committed offsets are not the ends of the inputs",
+    "copy": "the copy in Redis is not that of the last scores in the topic",
 }
 REPEATED_SHARE_MAX = 0.01
 # Beyond the share: a crash repeats what was on its way, a zombie also all that it decided before it froze.

@@ -136,6 +136,8 @@ class Run:
         self.history = self.fleet.history
         self.special: Callable[[Slot], dict[str, str]] = lambda _: {}
         self.checks: list[Part] = []
+        self.beside = contextlib.ExitStack()
+        """What a scenario started besides the workers; ends with the run."""
         self._producing: Producing | None = None
         self._progress = Progress(self.bootstrap, self.topics.app_id, self._acknowledged, self.history.note)
 
@@ -346,6 +348,7 @@ class Run:
 
     def close(self) -> None:
         """End every process and thread of this run."""
+        self.beside.close()
         self.fleet.close()
         self._progress.stop()
         if self._producing is not None:

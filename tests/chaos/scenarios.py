@@ -21,6 +21,7 @@ from tests.chaos.outputs import refuse_alerts, refuse_alerts_shortly
 from tests.chaos.poison import drain
 from tests.chaos.rebalances import give_and_take, recovery_across_revoke
 from tests.chaos.recoveries import die_in_compaction, die_with_emptied
+from tests.chaos.redis_faults import break_redis
 from tests.chaos.releases import roll_back, upgrade_in_turns
 from tests.chaos.run import SESSION_TIMEOUT_SECONDS, Plan, Run
 from tests.chaos.splits import HALF_SENT, TO_BE_SENT
@@ -71,6 +72,7 @@ LATE = Plan(log="late", rate=250)
 HISTORY = Plan(log="history", workers=1, slow_sends_seconds=0.1)
 EVENT = Plan(log="history")
 ACTING = Plan(log="acting")
+COPIED = Plan(rate=100, ends_with_faults=True)
 UNWATCHED = Plan(rate=150, watched=False)
 ALL_BEFORE = "Under the event clock, on half a year of history that is there before the workers start."
 LOGS_TOLD: dict[LogKind, str] = {
@@ -338,6 +340,7 @@ SCENARIOS: dict[str, Scenario] = {
             ALONE,
             begins=False,
         ),
+        Scenario("F13", "Redis down, slow, wiped", break_redis, Size(100, 5, 1), Size(600, 10, 1), COPIED),
         Scenario("F15", "everything replayed", replay_all, Size(100, 5, 1), Size(800, 10, 1)),
         Scenario("F15l", "a day late and shuffled", kill_at_random, Size(80, 5, 2), Size(300, 10, 3), LATE),
         Scenario("F17", "clock steps", step_clock, Size(100, 5, 3), Size(200, 10, 9), SLOW),

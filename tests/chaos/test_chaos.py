@@ -13,7 +13,7 @@ from tests.chaos.scenarios import SCENARIOS, Scenario
 
 SEED = 1
 # Those that together pass every step of a commit, of a recovery and of a rebalance, within six minutes.
-NAMES = ["F1", "F1e", "F3", "F4", "F4e", "F7p", "F7k", "F11f", "F15", "F20"]
+NAMES = ["F1", "F1e", "F3", "F4", "F4e", "F7p", "F7k", "F11f", "F13", "F15", "F20"]
 CHOSEN = [SCENARIOS[name] for name in NAMES]
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.chaos]
 
