@@ -18,7 +18,7 @@ from service.scoring.events import Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
-from service.topic_catalogue import REKEYED_SOURCE
+from service.topic_catalogue import SOURCE_KINDS
 
 URGENT: Final = effects.ALERTED | effects.ACTED
 OUTCOMES: Final = effects.SCORED | URGENT
@@ -60,7 +60,7 @@ class PartitionTask:
         self.arrived_ms = 0
         self.alert_since_ms: dict[bytes, int] = {}  # by account with an alert: `arrived_ms` of what decided it
         # By input: how often each combination of effects was the outcome of a record.
-        self.tallies = [[0] * effects.COMBINATIONS for _ in range(REKEYED_SOURCE + 1)]
+        self.tallies = [[0] * effects.COMBINATIONS for _ in SOURCE_KINDS]
         self.watermark_ms = partition.progress
 
     def take_over(self, unpublished: list[bytes]) -> None:

@@ -32,15 +32,15 @@ from benchmarks.worker_process import BenchmarkError
 from benchmarks.workload import Workload, account_name
 from schemas.times import time_text
 from service.model.loader import load_model
-from service.topic_catalogue import TOPIC_KINDS
+from service.topic_catalogue import SOURCE_KINDS
 
 TEMPLATES: Final = 500
 EVENTS: Final = 200_000
 HOUR_MS: Final = 3_600_000
 NOW_MS: Final = MIDNIGHT_MS - HOUR_MS
 LATE_HOURS_MAX: Final = 20
-USAGE_SOURCE: Final = TOPIC_KINDS.index("usage")
-ACCOUNT_SOURCE: Final = TOPIC_KINDS.index("account")
+USAGE_SOURCE: Final = SOURCE_KINDS.index("usage")
+ACCOUNT_SOURCE: Final = SOURCE_KINDS.index("account")
 GOOD_OUTCOMES: Final = frozenset({"applied", "late", "alerts", "scores"})
 BANDS: Final = ("at_risk", "healthy")
 

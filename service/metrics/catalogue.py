@@ -13,13 +13,13 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from schemas.outputs import Band, DeadLetterReason
 from service.metrics.buckets import LATENCY_BOUNDS, SHORT_BOUNDS
-from service.topic_catalogue import TOPIC_KINDS
+from service.topic_catalogue import SOURCE_KINDS
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Role: TypeAlias = Literal["worker", "projector", "api"]
 EVERY_ROLE: Final[tuple[Role, ...]] = get_args(Role)
 
-TOPICS: Final = (*TOPIC_KINDS, "rekeyed")
+TOPICS: Final = tuple(kind or "rekeyed" for kind in SOURCE_KINDS)
 """The kinds of inputs by source index, as labels."""
 OUTCOMES: Final = ("applied", "already_applied", "duplicate", "late")
 
