@@ -107,7 +107,7 @@ async def act(
 
 
 async def _settled(request: Request, copy: Copy, account: str, key: ApiKey, sent: dict[str, str]) -> tuple[Form, int]:
-    name = next((known for known in FORMS if known == sent.get("form")), "note")
+    name: FormName = next((known for known in FORMS if known == sent.get("form")), FORMS[-1])
     action_id = _key_of(sent)
     if action_id is None:
         return Form(name, sent, trouble="This form is not whole. Send it again."), 422
