@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from schemas.fields import AlertSeq, Name, Sentence, Sentiment
 from schemas.outputs import ActionTakenData
 from schemas.times import RFC3339_PATTERN, parse_time_ms
+from service.account_copy.reader import CopyReader
 from service.api.accounts import Account, Copy
 from service.api.answers import NO_ACCOUNT, NO_ACTION, PROBLEMS
 from service.api.desk import DeskKeeper
@@ -23,6 +24,8 @@ from service.api.gate import Actor
 from service.api.keys import ApiKey
 from service.api.problems import Problem
 from service.commands import ActionKey, make_command
+
+ActionState: TypeAlias = Literal["pending", "applied", "refused"]
 
 SOURCE: Final = "vitals-api/"
 WAIT_MAX_SECONDS: Final = 30
@@ -103,7 +106,7 @@ class ActionAnswer(BaseModel):
 
     account: str
     action_id: str
-    state: Literal["pending", "applied", "refused"]
+    state: ActionState
     outcome: ActionTakenData | None
 
 
@@ -143,15 +146,29 @@ async def act(
     prefer: Prefer = "",
 ) -> Response:
     """Act on an account or one of its alerts: 202 when it is published, 200 when it is known what became of it."""
+    taken = await take(
+        request, copy, account, body, key=key, action_id=idempotency_key, wait_seconds=_wait_seconds(prefer)
+    )
+    return _answer(ActionKey(account, _source(key), idempotency_key), taken)
+
+
+async def take(
+    request: Request, copy: CopyReader, account: str, body: Act, *, key: ApiKey, action_id: str, wait_seconds: float
+) -> ActionTakenData | None:
+    """Send an action that a key takes, and wait so long for what becomes of it; None is not known yet."""
     if (await copy.scores([account]))[0] is None:
         raise Problem("account-not-found")
     said = body.model_dump(exclude={"action"}, exclude_none=True)
-    command = make_command(
-        body.action, account, {"actor": key.name, **said}, source=_source(key), action_id=idempotency_key
-    )
+    command = make_command(body.action, account, {"actor": key.name, **said}, source=_source(key), action_id=action_id)
     async with _keeper(request).desk() as desk:
-        taken = await desk.settle(command, _wait_seconds(prefer))
-    return _answer(command.key, taken)
+        return await desk.settle(command, wait_seconds)
+
+
+def state_of(taken: ActionTakenData | None) -> ActionState:
+    """Name what an outcome means for the one who acted."""
+    if taken is None:
+        return "pending"
+    return "applied" if taken.refusal is None else "refused"
 
 
 @routes.get("/accounts/{account}/actions/{action_id}", response_model=ActionAnswer, responses=NO_ACTION)
@@ -186,10 +203,7 @@ def _wait_seconds(prefer: str) -> int:
 
 
 def _answer(key: ActionKey, taken: ActionTakenData | None, *, status_if_pending: int = 202) -> Response:
-    state: Literal["pending", "applied", "refused"] = "pending"
-    if taken is not None:
-        state = "applied" if taken.refusal is None else "refused"
-    told = ActionAnswer(account=key.account, action_id=key.action_id, state=state, outcome=taken)
+    told = ActionAnswer(account=key.account, action_id=key.action_id, state=state_of(taken), outcome=taken)
     place = f"/v1/accounts/{quote(key.account, safe='')}/actions/{quote(key.action_id, safe='')}"
     return Response(
         told.model_dump_json(by_alias=True),

@@ -6,17 +6,19 @@ it. A state of a release that this one does not read is told as missing: the sco
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.times import time_text
 from service.account_copy.reader import HistoryDay
 from service.errors import StateError
+from service.scoring.acting import snooze_end_ms
 from service.scoring.model import Model
 from service.scoring.records import NEVER, NO_SEVERITY, SEVERITIES, Attributes
 from service.scoring.signals import SIGNALS
 from service.scoring.state import NO_SCORE, SCORE_DAYS, AccountState, More
 from service.scoring.state_codec import decode
+from service.scoring.views import AlertState
 
 
 def read_details(account: str, stored: bytes | None, model: Model) -> dict[str, Any] | None:
@@ -40,6 +42,19 @@ def read_details(account: str, stored: bytes | None, model: Model) -> dict[str, 
         "csm_sentiment": facts.csm_sentiment,
         "key_users": list(facts.key_users or ()),
     }
+
+
+def read_alert_states(account: str, stored: bytes | None) -> Mapping[int, AlertState] | None:
+    """Tell by `seq` what people did about alerts; those without an entry are new. None without a state to read.
+
+    A snooze that is over leaves its alert new.
+    """
+    state = _read(account, stored)
+    if state is None:
+        return None
+    marks = state.acting.alerts if state.acting is not None else {}
+    is_snoozed = snooze_end_ms(state) != NEVER
+    return {seq: mark for seq, mark in marks.items() if mark != "snoozed" or is_snoozed}
 
 
 def with_stored_days(account: str, stored: bytes | None, seen: Iterable[HistoryDay]) -> list[HistoryDay]:

@@ -106,6 +106,9 @@ def kind_of(error: Exception) -> str:
         (TooBroad, "search-too-broad"),
         (NoCopy, "copy-missing"),
         (REDIS_FAILURES, "copy-unavailable"),
+        (KeyReused, "idempotency-key-reused"),
+        (InputError, "invalid-request"),
+        (DependencyError, "acting-unavailable"),
     )
     return next((kind for errors, kind in kinds if isinstance(error, errors)), "internal")
 

@@ -65,7 +65,7 @@ def deployment(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) 
     asyncio.run(ensure_topics(broker.bootstrap, names))
     redis = EmbeddedRedis(tmp_path_factory.mktemp("r"))
     redis.start()
-    key = add_key(folder / "keys.json", "dana", "read", None)
+    key = add_key(folder / "keys.json", "dana", "act", None)
     variables = {
         "VITALS_BROKER": broker.bootstrap,
         "VITALS_APP_ID": settings.app_id,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import orjson
@@ -135,6 +137,26 @@ def test_a_request_changes_the_band_and_the_answer_says_so(acting: Acting) -> No
         ("acknowledge-1", "dana"),
         ("resolve-1", "dana"),
     ]
+
+
+def test_a_form_of_the_page_acts_the_same_way(acting: Acting) -> None:
+    """The answer says in place that it is applied, or refused and why; the page shows it a moment later."""
+    page = "/account?" + urlencode({"id": ACCOUNT})
+    form_key = str(uuid.uuid4())
+    said = {"form": "override", "key": form_key, "band": "endangered", "reason": "champion left"}
+    until = time_text(time.time_ns() // 1_000_000 + 3_600_000)[:16]
+    applied = acting.dana.post(page, data={**said, "until": until})
+    while applied.status_code == 202:  # sent again as a person would, it counts once
+        applied = acting.dana.post(page, data={**said, "until": until})
+    assert (applied.status_code, 'data-state="applied"' in applied.text) == (200, True), applied.text
+    assert form_key not in applied.text
+    wait_for(acting.dana, page, acting.api, lambda answer: "Band set by hand" in answer.text)
+    resolve = {"form": "alert", "key": str(uuid.uuid4()), "action": "resolve", "alert_seq": "999"}
+    refused = acting.dana.post(page, data=resolve)
+    while refused.status_code == 202:
+        refused = acting.dana.post(page, data=resolve)
+    assert "Refused: the account has no such alert." in refused.text
+    assert acting.outcomes() == [(form_key, "dana"), (resolve["key"], "dana")]
 
 
 def test_what_no_worker_has_applied_is_pending(acting: Acting) -> None:

@@ -15,8 +15,9 @@ from schemas.fields import ACCOUNT_MAX
 from schemas.times import time_text
 from service.account_copy.reader import HistoryDay, day_text
 from service.api.accounts import ALERTS_SHOWN, Copy
-from service.api.details import read_details, with_stored_days
+from service.api.details import read_alert_states, read_details, with_stored_days
 from service.api.gate import Reader
+from service.api.page.acting import forms_for
 from service.api.page.pictures import factor_bars
 from service.api.page.rendering import PageRoute, page
 from service.api.problems import Problem
@@ -28,7 +29,7 @@ MOST_DAYS: Final = 90
 OPTIONAL: Final = dict.fromkeys(
     (
         *("name", "tier", "mrr_minor", "currency", "owner", "stage", "trend_7", "trend_30", "profile"),
-        *("computed_band", "override_until", "override_reason", "model_changed", "returned_at"),
+        *("computed_band", "override_until", "override_reason", "model_changed", "returned_at", "snoozed_until"),
     )
 )
 
@@ -40,9 +41,10 @@ async def account(
     request: Request,
     copy: Copy,
     account_id: Annotated[str, Query(alias="id", min_length=1, max_length=ACCOUNT_MAX)],
-    _key: Reader,
+    key: Reader,
+    alert: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
-    """Show one account."""
+    """Show one account, its forms with the alert chosen that the reader wants to act on."""
     published, stored, told = await copy.account(account_id, ALERTS_SHOWN)
     history = await copy.history(account_id)
     if published is None:
@@ -62,6 +64,9 @@ async def account(
         rules=_rule_labels(model, score.get("rules", [])),
         since=Explanation(score, alerts[:1]).since_last_alert(),
         alerts=alerts,
+        account=account_id,
+        alert_states=read_alert_states(account_id, stored),
+        forms=forms_for(key, alert),
         details=read_details(account_id, stored, model),
         days=_days(with_stored_days(account_id, stored, history.days), alerts),
         thresholds=model.bands,

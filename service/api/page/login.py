@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from service.api.page.forms import read_form
 from service.api.page.rendering import PageRoute, page
 from service.api.session import COOKIE
 
@@ -30,7 +30,7 @@ async def login_form(
 @routes.post("/login")
 async def log_in(request: Request) -> Response:
     """Begin a session, and go where the reader wanted to; the same answer to every key that is not good."""
-    given = await _form(request)
+    given = await read_form(request, BODY_MAX)
     there = inside(given.get("next", START))
     keys = request.app.state.keys
     if keys is None:
@@ -59,12 +59,3 @@ def inside(path: str) -> str:
     # A browser takes `//host` and `/\\host` for another site, and drops tabs and line ends before it looks.
     is_ours = path.startswith("/") and path[1:2] not in {"/", "\\"} and path.isprintable()
     return path if is_ours else START
-
-
-async def _form(request: Request) -> dict[str, str]:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_MAX:
-            return {}
-    return {name: values[-1] for name, values in parse_qs(body.decode("ascii", "replace"), max_num_fields=10).items()}

@@ -6,6 +6,7 @@
   const LEAST_PAUSE_MS = 500; // between two refreshes
   const SILENCE_MS = 25000; // the stream says something every 15 s
   const RETRY_MS = 3000;
+  const APPLYING_MS = 1500; // until the copy has what was just applied, as a rule
   const status = document.querySelector("[data-stream]");
   const connection = document.getElementById("connection");
   let source = null;
@@ -102,19 +103,25 @@
     isAsking = true;
     if (live()) live().setAttribute("aria-busy", "true");
   });
-  document.addEventListener("htmx:afterRequest", () => {
+  document.addEventListener("htmx:afterRequest", (event) => {
     isAsking = false;
     if (live()) live().removeAttribute("aria-busy");
     if (waiting === "after") {
       waiting = null;
       refresh();
     }
+    if (event.detail.target.matches("form.act")) setTimeout(refresh, APPLYING_MS);
   });
   for (const failure of ["htmx:sendError", "htmx:timeout"]) {
     document.addEventListener(failure, () => trouble("The server does not answer. What you see is the last that arrived."));
   }
+  const isForm = (xhr) => xhr.getResponseHeader("HX-Reswap") !== null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (isForm(event.detail.xhr)) event.detail.shouldSwap = true; // one that was not taken says why itself
+  });
   document.addEventListener("htmx:responseError", (event) => {
-    if (event.detail.xhr.status === 401) return; // htmx goes to the login
+    if (event.detail.xhr.status === 401 || isForm(event.detail.xhr)) return; // htmx goes to the login
+    if (event.detail.target.matches("form.act")) return trouble("This was not taken. Load the page again.");
     trouble("The figures cannot be read at the moment. What you see is the last that arrived.");
   });
   // What the reader has unfolded stays so.
