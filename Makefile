@@ -32,7 +32,7 @@ demo: install ## run everything together: broker, worker, a simulated stream, a 
 	@$(BIN)/vitals demo $(ARGS)
 
 test: install ## run every test, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not browser" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m "not browser" $(ARGS)
 
 e2e: install ## test the page in a real headless Chromium, installed where that is allowed (ARGS="-k name" narrows)
 	@tests/e2e/chromium.sh
