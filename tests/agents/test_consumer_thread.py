@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -92,12 +93,12 @@ def test_a_thread_that_could_not_start_is_stopped_without_an_error(capfd: pytest
 
     async def start_then_stop() -> None:
         thread = make_thread(can_start=False)
-        with pytest.raises(KafkaConnectionError) as failed:
+        with suppress(KafkaConnectionError):  # when it ends before it is waited for, nobody is left to raise it to
             await thread.start()
         await asyncio.sleep(NOTICED_SECONDS)
         await thread.stop()
         assert not thread._thread.is_alive()
-        assert thread.app.failures == [failed.value]
+        assert [type(failure) for failure in thread.app.failures] == [KafkaConnectionError]
 
     asyncio.run(start_then_stop())
     assert "Traceback" not in capfd.readouterr().err
