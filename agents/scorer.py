@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agents.figures import Figures
@@ -80,7 +80,7 @@ class Scorer:
         self.counters = Counters()
         self.figures = Figures(is_live=clock == "wall")
         self._urgent = asyncio.Event()
-        self._past_tallies: list[list[list[int]]] = []
+        self._past_events: Counter[tuple[int, str]] = Counter()  # of partitions that were given up
 
     # -- the runtime's hooks -----------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Scorer:
         task = self.tasks.get(partition.number)
         if task is not None and task.partition is partition:
             del self.tasks[partition.number]
-            self._past_tallies.append(task.tallies)
+            self._past_events += _named(task.tallies)
 
     def use_model(self, model: Model) -> None:
         """Score with another model from now on; every account of the owned partitions is then stale."""
@@ -183,14 +183,7 @@ class Scorer:
 
     def events(self) -> Counter[tuple[int, str]]:
         """Return how many records of each input, by source index, came out how, since the start."""
-        totals: Counter[tuple[int, str]] = Counter()
-        for tallies in (*self._past_tallies, *(task.tallies for task in self.tasks.values())):
-            for source, tally in enumerate(tallies):
-                for done, count in enumerate(tally):
-                    if count:
-                        name = next((name for effect, name in OUTCOME_NAMES if done & effect), "applied")
-                        totals[source, name] += count
-        return totals
+        return sum((_named(task.tallies) for task in self.tasks.values()), self._past_events)
 
     async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
         """Log what was done since the last report, for ever; unknown fields are counted by event.
@@ -267,3 +260,14 @@ class Scorer:
         await asyncio.sleep(0)
         if self.clock == "wall":
             await asyncio.sleep(min(TICK_PAUSE_FACTOR * (now_seconds() - begin), TICK_PAUSE_SECONDS_MAX))
+
+
+def _named(tallies: Sequence[Sequence[int]]) -> Counter[tuple[int, str]]:
+    """Add up tallies of effects, by source index, by the name of the outcome."""
+    totals: Counter[tuple[int, str]] = Counter()
+    for source, tally in enumerate(tallies):
+        for done, count in enumerate(tally):
+            if count:
+                name = next((name for effect, name in OUTCOME_NAMES if done & effect), "applied")
+                totals[source, name] += count
+    return totals

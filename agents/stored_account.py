@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 from agents.runtime.table import EPOCH_SHIFT, HEADER, MARKER_KEYS, READ_FORMATS, Partition, StateHooks
 from schemas.times import time_text
 from service.account_topics import account_key, partition_of
-from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import open_reader
-from service.errors import DependencyError, StateError
+from service.errors import StateError
 from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.records import NEVER
@@ -76,11 +76,8 @@ async def read_stored_account(bootstrap: str, names: TopicNames, account: str) -
     stored format that this version does not know.
     """
     topic = names.changelog
-    count = (await describe_partitions(bootstrap, [topic]))[topic]
-    if not count:
-        raise DependencyError(f"no such topic: {topic}; create it with `vitals topics apply`")
     key = account_key(account)
-    number = partition_of(key, count)
+    number = partition_of(key, (await existing_partitions(bootstrap, [topic]))[topic])
     # Recovery asks the hooks for nothing while it reads.
     partition = Partition(number, cast("StateHooks", None))
     async with open_reader(bootstrap) as reader:

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from random import Random
 from typing import Any, Final
 
@@ -27,9 +26,8 @@ from agents.runtime.runner import GC_THRESHOLDS
 from benchmarks.command import say
 from benchmarks.figures import machine
 from benchmarks.growth_page import write_page
-from benchmarks.inner_worker import MIDNIGHT_MS, OwnProcessorLoop, Worker, fill, states_with_history
+from benchmarks.inner_worker import MIDNIGHT_MS, Worker, event_template, fill, in_own_process, states_with_history
 from benchmarks.worker_process import BenchmarkError
-from benchmarks.workload import Workload, account_name
 from schemas.times import time_text
 from service.model.loader import load_model
 from service.topic_catalogue import SOURCE_KINDS
@@ -93,10 +91,12 @@ class Batches:
         self._random = Random(1)
         self._made = 0
         self._flips: dict[bytes, int] = {}
-        self._login = _template("login")
+        self._login = event_template("login", "filling")
         until = time_text(MIDNIGHT_MS + 24 * HOUR_MS)
         self._flip = {
-            band: _template("account_updated", override_band=band, override_reason="x", override_until=until)
+            band: event_template(
+                "account_updated", "filling", override_band=band, override_reason="x", override_until=until
+            )
             for band in BANDS
         }
 
@@ -130,12 +130,6 @@ class Batches:
         told = time_text(NOW_MS + self._made // 100 - late_ms).encode()
         filling = b"x" * self._point.event_bytes
         return template % {b"id": self._made, b"account": key, b"time": told, b"filling": filling}
-
-
-def _template(short: str, **changes: Any) -> bytes:
-    event = json.loads(Workload(4).event(short, account_name(0), MIDNIGHT_MS, **changes).value)
-    event |= {"id": "%(id)d", "subject": "%(account)s", "time": "%(time)s", "filling": "%(filling)s"}
-    return json.dumps(event, separators=(",", ":")).encode()
 
 
 class Collections:
@@ -195,11 +189,6 @@ def _check(outcomes: dict[str, int]) -> None:
         raise BenchmarkError(f"not every event was applied: {others}")
 
 
-def _measure(point: Point, events: int) -> Cost:
-    with asyncio.Runner(loop_factory=OwnProcessorLoop) as runner:
-        return runner.run(cost_of(point, events))
-
-
 def measure_growth(events: int, sizes_max: int) -> list[dict[str, Any]]:
     """Measure every point in a process of its own; the usual one once for each dimension."""
     found = []
@@ -208,8 +197,7 @@ def measure_growth(events: int, sizes_max: int) -> list[dict[str, Any]]:
             point = dataclasses.replace(Point(), **{dimension: value})
             if point.accounts > sizes_max:
                 continue
-            with get_context("spawn").Pool(1) as pool:
-                cost = pool.apply(_measure, (point, events))
+            cost = in_own_process(cost_of, point, events)
             say(f"{label} {value:,}: {cost.cpu_us_per_event:.1f} us")
             found.append({"dimension": dimension, "label": label, "value": value, **asdict(cost)})
     return found

@@ -14,13 +14,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import resource
 import sys
 import time
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from statistics import median, quantiles
 from typing import Final
 
@@ -28,9 +26,9 @@ import psutil
 
 from agents.runtime.runner import GC_THRESHOLDS
 from benchmarks.figures import Figure, as_json, machine, print_table
-from benchmarks.inner_worker import MIDNIGHT_MS, OwnProcessorLoop, Worker, fill, states_with_history
+from benchmarks.inner_worker import MIDNIGHT_MS, Worker, event_template, fill, in_own_process, states_with_history
 from benchmarks.worker_process import BenchmarkError
-from benchmarks.workload import DAY_MS, Workload, account_name
+from benchmarks.workload import DAY_MS
 from schemas.times import time_text
 from service.model.loader import load_model
 from service.scoring.engine import advance, mark_sent
@@ -69,10 +67,7 @@ class Plan:
     def __init__(self, worker: Worker, live: Sequence[Sequence[bytes]]) -> None:
         self._worker = worker
         self._live = live
-        event = json.loads(Workload(4).event("login", account_name(0), MIDNIGHT_MS).value)
-        # Making an event must take next to nothing, so only its id, account and time change.
-        event |= {"id": "%(id)d", "subject": "%(account)s", "time": "%(time)s"}
-        self._template = json.dumps(event, separators=(",", ":")).encode()
+        self._template = event_template("login")
         self._made = 0
 
     async def run(self, stop: asyncio.Event) -> list[float]:
@@ -182,15 +177,9 @@ def _raise_failures(loops: Sequence[asyncio.Task[None]]) -> None:
             raise BenchmarkError("a loop of the worker ended")
 
 
-def _measure(accounts: int) -> list[Figure]:
-    with asyncio.Runner(loop_factory=OwnProcessorLoop) as runner:
-        return list(runner.run(spend_night(accounts)).figures())
-
-
 def measure_midnight(accounts: int) -> list[Figure]:
     """Measure in a process of its own, whose memory is of these accounts alone."""
-    with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (accounts,))
+    return list(in_own_process(spend_night, accounts).figures())
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from benchmarks.command import run, say
 from benchmarks.deployment import Deployment
 from benchmarks.figures import Figure
 from benchmarks.throughput import make_backlog, make_history
-from benchmarks.worker_process import MeasuredWorker, running_worker
+from benchmarks.worker_process import MeasuredWorker, cpu_seconds, running_worker
 from benchmarks.workload import Workload
 from service.adapters.embedded_kafka import EmbeddedKafka
 
@@ -30,11 +30,6 @@ ACCOUNTS: Final = 5_000
 EVENTS: Final = 600_000
 SHARED_SECONDS: Final = 3.0  # from the second worker's readiness until both read
 GOAL_RATIO: Final = 1.7
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 async def _measure(bootstrap: str, broker: psutil.Process, home: Path, workers: int, events: int) -> list[Figure]:
@@ -49,11 +44,11 @@ async def _measure(bootstrap: str, broker: psutil.Process, home: Path, workers: 
             for number in range(workers)
         ]
         await asyncio.sleep(SHARED_SECONDS if workers > 1 else 0.0)
-        before = [_cpu_seconds(broker), sum(worker.cpu_seconds for worker in running)]
+        before = [cpu_seconds(broker), sum(worker.cpu_seconds for worker in running)]
         begin_seconds = time.monotonic()
         samples = await running[0].catch_up(deployment.published)
         seconds = time.monotonic() - begin_seconds
-        after = [_cpu_seconds(broker), sum(worker.cpu_seconds for worker in running)]
+        after = [cpu_seconds(broker), sum(worker.cpu_seconds for worker in running)]
     rate = (samples[-1].committed - samples[0].committed) / (samples[-1].at_seconds - samples[0].at_seconds)
     cores = [(late - early) / seconds for early, late in zip(before, after, strict=True)]
     return [

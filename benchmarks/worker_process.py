@@ -42,6 +42,12 @@ class Sample:
     rss_bytes: int
 
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """Processor time of all threads of a process so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 class MeasuredWorker:
     """A started worker process."""
 
@@ -61,8 +67,7 @@ class MeasuredWorker:
     @property
     def cpu_seconds(self) -> float:
         """Processor time of all threads so far."""
-        times = self._usage.cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self._usage)
 
     def wait_ready(self) -> None:
         """Wait until it takes input; `ready_seconds` is then the time since its start."""

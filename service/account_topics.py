@@ -7,14 +7,14 @@ compacted, so it is read whole; of the others only what was written in the last 
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka.partitioner import murmur2
 
-from service.adapters.topic_admin import describe_partitions
-from service.adapters.topic_reader import open_reader
-from service.errors import DependencyError
+from service.adapters.topic_admin import existing_partitions
+from service.adapters.topic_reader import ConsumedRecord, TopicReader, open_reader
 from service.topic_catalogue import TopicNames
 
 TOLD_DAYS: Final = 90
@@ -35,26 +35,33 @@ async def read_account(bootstrap: str, names: TopicNames, account: str) -> Accou
 
     Raises DependencyError for a topic that does not exist and for brokers that do not answer.
     """
-    counts = await describe_partitions(bootstrap, [names.scores, names.alerts, names.audit])
-    if missing := [name for name, count in counts.items() if not count]:
-        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    counts = await existing_partitions(bootstrap, [names.scores, names.alerts, names.audit])
     key = account_key(account)
     since_ms = time.time_ns() // 1_000_000 - TOLD_DAYS * DAY_MS
     messages = AccountMessages()
     async with open_reader(bootstrap) as reader:
-        number = partition_of(key, counts[names.scores] or 1)
+        number = partition_of(key, counts[names.scores])
         start, end = await reader.bounds(names.scores, number)
         async for records in reader.read(names.scores, number, start, end):
             for record in records:
                 if record.key == key:
                     messages.score = record.value
         for topic, found in ((names.alerts, messages.alerts), (names.audit, messages.actions)):
-            number = partition_of(key, counts[topic] or 1)
-            end = (await reader.bounds(topic, number)).end
-            recent = await reader.offset_since(topic, number, since_ms)
-            async for records in reader.read(topic, number, end if recent is None else recent, end):
-                found += [record.value for record in records if record.key == key and record.value is not None]
+            recent = records_since(reader, topic, partition_of(key, counts[topic]), key, since_ms)
+            found += [record.value async for record in recent if record.value is not None]
     return messages
+
+
+async def records_since(
+    reader: TopicReader, topic: str, partition: int, key: bytes, since_ms: int
+) -> AsyncGenerator[ConsumedRecord, None]:
+    """Yield the records of a key that a partition was given since a time, up to its end of now."""
+    end = (await reader.bounds(topic, partition)).end
+    start = await reader.offset_since(topic, partition, since_ms)
+    async for records in reader.read(topic, partition, end if start is None else start, end):
+        for record in records:
+            if record.key == key:
+                yield record
 
 
 def account_key(account: str) -> bytes:

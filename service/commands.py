@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import uuid4
@@ -21,10 +21,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from schemas.codec import encode_input, read_action_taken
 from schemas.envelope import STRUCTURED_HEADERS
 from schemas.outputs import ActionName, ActionTakenData
-from service.account_topics import account_key, partition_of
+from service.account_topics import account_key, partition_of, records_since
 from service.adapters.clients import REQUEST_TIMEOUT_MS, errors_named
 from service.adapters.group_less import open_consumer
-from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord, open_reader
 from service.errors import DependencyError, InputError, RecordRejected
 from service.ingest import Decoder
@@ -167,14 +167,15 @@ class Desk:
     ) -> FoundT | None:
         record_key = account_key(key.account)
         number = partition_of(record_key, self._counts[topic])
-        async with self._looks_back, open_reader(self._bootstrap) as reader:
-            end = (await reader.bounds(topic, number)).end
-            since = await reader.offset_since(topic, number, time.time_ns() // 1_000_000 - LOOK_BACK_MS)
-            async for records in reader.read(topic, number, end if since is None else since, end):
-                for record in records:
-                    found = wanted(record) if record.key == record_key else None
-                    if found is not None:
-                        return found
+        since_ms = time.time_ns() // 1_000_000 - LOOK_BACK_MS
+        async with (
+            self._looks_back,
+            open_reader(self._bootstrap) as reader,
+            aclosing(records_since(reader, topic, number, record_key, since_ms)) as records,
+        ):
+            async for record in records:
+                if (found := wanted(record)) is not None:
+                    return found
         return None
 
     @contextmanager
@@ -203,9 +204,7 @@ class Desk:
 async def open_desk(bootstrap: str, names: TopicNames) -> AsyncIterator[Desk]:
     """Open a desk on a cluster; raises DependencyError for topics that do not exist and brokers that do not answer."""
     topics = (names.input("action"), names.audit)
-    counts = {name: count or 0 for name, count in (await describe_partitions(bootstrap, topics)).items()}
-    if missing := [name for name, count in counts.items() if not count]:
-        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    counts = await existing_partitions(bootstrap, topics)
     options = {"request_timeout_ms": REQUEST_TIMEOUT_MS}
     async with errors_named(bootstrap), AsyncExitStack() as stack:
         consumer = await stack.enter_async_context(open_consumer(bootstrap, **options))

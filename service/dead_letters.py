@@ -17,9 +17,9 @@ import orjson
 from schemas.outputs import ATTEMPTS_HEADER, DEAD_LETTER_PREFIX, DeadLetter
 from schemas.times import time_text
 from service.adapters.clients import Partition
-from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import Bounds, ConsumedRecord, Headers, TopicReader
-from service.errors import DependencyError, UsageError
+from service.errors import UsageError
 from service.topic_catalogue import TOPIC_KINDS, TopicKind, TopicNames
 
 NOTE_HEADER: Final = "vitals.redrive"
@@ -217,10 +217,8 @@ def key_text(key: bytes | None) -> str:
 
 async def dead_letter_partitions(bootstrap: str, names: TopicNames) -> dict[TopicKind, int]:
     """Return the partition count of each kind's dead-letter topic; raises DependencyError when one is missing."""
-    counts = await describe_partitions(bootstrap, [names.dead_letters(kind) for kind in TOPIC_KINDS])
-    if missing := [name for name, count in counts.items() if not count]:
-        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
-    return {kind: counts[names.dead_letters(kind)] or 0 for kind in TOPIC_KINDS}
+    counts = await existing_partitions(bootstrap, [names.dead_letters(kind) for kind in TOPIC_KINDS])
+    return {kind: counts[names.dead_letters(kind)] for kind in TOPIC_KINDS}
 
 
 def source_topics(names: TopicNames, given: Sequence[str]) -> frozenset[str]:

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.codec import read_action_taken, read_alert, read_score
 from service.adapters.group_less import open_consumer
-from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
 from service.dead_letters import Note, key_text, letter_of, note_of, payload_json
 from service.errors import DependencyError
@@ -54,11 +54,9 @@ async def follow(
 
     Raises DependencyError for a topic that does not exist and for brokers that do not answer.
     """
-    counts = await describe_partitions(bootstrap, topics)
-    if missing := [name for name, count in counts.items() if not count]:
-        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    counts = await existing_partitions(bootstrap, topics)
     deadline = None if seconds is None else time.monotonic() + seconds
-    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count or 0)]
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     try:
         async with open_consumer(bootstrap) as consumer:
             consumer.assign(partitions)

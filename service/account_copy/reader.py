@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from schemas.times import time_text
 from service.account_copy.gathering import Gathering
 from service.account_copy.layout import BANDS, CURRENT_SECONDS, DAY_MS, Keys
 from service.account_copy.rows import unpack
@@ -34,6 +35,11 @@ class CopyState:
     as_of_ms: int | None
     stale: bool
     model_version: str | None
+
+    @property
+    def as_of(self) -> str | None:
+        """Up to when the copy is complete, as messages write times."""
+        return None if self.as_of_ms is None else time_text(self.as_of_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -362,7 +362,7 @@ def _is_free(port: int) -> bool:
 
 
 def free_ports(count: int, taken: list[int] | None = None) -> list[int]:
-    """Find ports of this machine that nobody listens at, others than those taken; raises DependencyError."""
+    """Find ports of this machine that nobody listens at, others than those taken."""
     found: list[int] = []
     for port in random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
         if len(found) == count:

@@ -101,6 +101,14 @@ async def describe_partitions(bootstrap: str, topics: Iterable[str]) -> dict[str
         return {name: found[name].partitions if name in found else None for name in wanted}
 
 
+async def existing_partitions(bootstrap: str, topics: Iterable[str]) -> dict[str, int]:
+    """Return the partition count of each topic; raises DependencyError that names those that do not exist."""
+    counts = await describe_partitions(bootstrap, topics)
+    if missing := [name for name, count in counts.items() if not count]:
+        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    return {name: count or 0 for name, count in counts.items()}
+
+
 async def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[Partition, int]:
     """Return the offset after the last record of every partition; topics that do not exist are left out."""
     counts = await describe_partitions(bootstrap, topics)

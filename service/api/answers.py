@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from schemas.outputs import AlertData, Band, RuleAlertData, ScoreData
-from schemas.times import time_text
 from service.account_copy.reader import CopyState
 from service.api.problems import MEDIA_TYPE
 
@@ -214,16 +213,17 @@ def answer(
     request: Request, state: CopyState, matter: dict[str, Any], *, model_version: str | None, coverage: float | None
 ) -> Response:
     """Write an answer; 304 when the caller has the same matter."""
-    as_of = None if state.as_of_ms is None else time_text(state.as_of_ms)
     rest = {"stale": state.stale, "model_version": model_version, "coverage": coverage, **matter}
     body = orjson.dumps(rest)
     tag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag}
-    if as_of is not None:
-        headers[AS_OF_HEADER] = as_of
+    if state.as_of is not None:
+        headers[AS_OF_HEADER] = state.as_of
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    return Response(b'{"as_of":%s,%s' % (orjson.dumps(as_of), body[1:]), headers=headers, media_type="application/json")
+    return Response(
+        b'{"as_of":%s,%s' % (orjson.dumps(state.as_of), body[1:]), headers=headers, media_type="application/json"
+    )
 
 
 def account_row(score: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -46,6 +47,18 @@ KINDS: Final = {
     "copy-missing": (503, "There is no copy of scores yet"),
     "acting-unavailable": (503, "Actions cannot be sent or looked for: the brokers do not answer"),
 }
+
+# An error is of the first kind whose class it has.
+_KIND_OF_ERROR: Final[dict[type[Exception], str]] = {
+    RequestValidationError: "invalid-request",
+    TooBroad: "search-too-broad",
+    NoCopy: "copy-missing",
+    **dict.fromkeys(REDIS_FAILURES, "copy-unavailable"),
+    KeyReused: "idempotency-key-reused",
+    InputError: "invalid-request",
+    DependencyError: "acting-unavailable",
+}
+_FAILURES: Final = {"copy-unavailable": "Redis fails: %s", "acting-unavailable": "%s"}
 
 log = logging.getLogger(__name__)
 
@@ -101,68 +114,40 @@ def kind_of(error: Exception) -> str:
         return error.kind
     if isinstance(error, HTTPException):
         return {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "invalid-request")
-    kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-        (RequestValidationError, "invalid-request"),
-        (TooBroad, "search-too-broad"),
-        (NoCopy, "copy-missing"),
-        (REDIS_FAILURES, "copy-unavailable"),
-        (KeyReused, "idempotency-key-reused"),
-        (InputError, "invalid-request"),
-        (DependencyError, "acting-unavailable"),
-    )
-    return next((kind for errors, kind in kinds if isinstance(error, errors)), "internal")
+    return next((kind for known, kind in _KIND_OF_ERROR.items() if isinstance(error, known)), "internal")
 
 
 def handle_problems(api: FastAPI) -> None:
     """Turn every error of the routes into a problem document."""
+    for known in (*_KIND_OF_ERROR, HTTPException, Problem, Exception):
+        api.add_exception_handler(known, _answer)
 
-    @api.exception_handler(Problem)
-    async def _(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)  # noqa: S101 - what the handler is registered for
-        return problem_response(error.kind, detail=error.detail)
 
-    @api.exception_handler(RequestValidationError)
-    async def _(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101
-        # Without the input: it may hold what cannot be written as JSON.
-        errors = [
-            {"place": ".".join(map(str, fault["loc"])), "reason": str(fault["msg"])} for fault in error.errors()[:20]
-        ]
-        return problem_response("invalid-request", errors=errors)
+async def _answer(_request: Request, error: Exception) -> Response:
+    kind = kind_of(error)
+    if kind in _FAILURES:
+        log.warning(_FAILURES[kind], error)
+    return problem_response(
+        kind, detail=_detail(error), errors=_faults(error), headers=_headers(error) | _retry_headers(kind)
+    )
 
-    @api.exception_handler(HTTPException)
-    async def _(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101
-        return problem_response(kind_of(error), headers=dict(error.headers or {}))
 
-    @api.exception_handler(TooBroad)
-    async def _(_request: Request, _error: Exception) -> Response:
-        return problem_response("search-too-broad")
+def _detail(error: Exception) -> str | None:
+    if isinstance(error, Problem):
+        return error.detail
+    return str(error) if isinstance(error, InputError) and not isinstance(error, KeyReused) else None
 
-    @api.exception_handler(KeyReused)
-    async def _(_request: Request, _error: Exception) -> Response:
-        return problem_response("idempotency-key-reused")
 
-    @api.exception_handler(InputError)
-    async def _(_request: Request, error: Exception) -> Response:
-        return problem_response("invalid-request", detail=str(error))
+def _faults(error: Exception) -> list[dict[str, Any]] | None:
+    if not isinstance(error, RequestValidationError):
+        return None
+    # Without the input: it may hold what cannot be written as JSON.
+    return [{"place": ".".join(map(str, fault["loc"])), "reason": str(fault["msg"])} for fault in error.errors()[:20]]
 
-    @api.exception_handler(DependencyError)
-    async def _(_request: Request, error: Exception) -> Response:
-        log.warning("%s", error)
-        return problem_response("acting-unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
 
-    @api.exception_handler(NoCopy)
-    async def _(_request: Request, _error: Exception) -> Response:
-        return problem_response("copy-missing", headers={"Retry-After": str(RETRY_SECONDS)})
+def _headers(error: Exception) -> dict[str, str]:
+    return dict(error.headers or {}) if isinstance(error, HTTPException) else {}
 
-    @api.exception_handler(Exception)
-    async def _(_request: Request, _error: Exception) -> Response:
-        return problem_response("internal")  # the server logs the error itself
 
-    async def unavailable(_request: Request, error: Exception) -> Response:
-        log.warning("Redis fails: %s", error)
-        return problem_response("copy-unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
-
-    for failure in REDIS_FAILURES:
-        api.add_exception_handler(failure, unavailable)
+def _retry_headers(kind: str) -> dict[str, str]:
+    return {"Retry-After": str(RETRY_SECONDS)} if KINDS[kind][0] == HTTPStatus.SERVICE_UNAVAILABLE else {}

@@ -18,7 +18,6 @@ from starlette.types import Message, Send
 
 from schemas.fields import AccountId, Identifier
 from schemas.outputs import Band
-from schemas.times import time_text
 from service.account_copy.reader import CopyReader, NoCopy
 from service.adapters.redis_client import REDIS_FAILURES
 from service.api.accounts import Copy
@@ -90,7 +89,7 @@ async def _state(copy: CopyReader) -> bytes:
     told: dict[str, Any] = {"as_of": None, "stale": True}
     try:
         state = await copy.state()
-        told = {"as_of": None if state.as_of_ms is None else time_text(state.as_of_ms), "stale": state.stale}
+        told = {"as_of": state.as_of, "stale": state.stale}
     except (NoCopy, *REDIS_FAILURES):
         pass  # which is what stale says
     return b"event: state\ndata: %s\n\n" % orjson.dumps(told)

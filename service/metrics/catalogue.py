@@ -55,6 +55,7 @@ class Metric:
 _TOPIC: Final = Label("topic", TOPICS)
 _BAND: Final = Label("band", get_args(Band))
 _COPIED: Final = Label("kind", ("scores", "alerts", "states"))
+_ROUTE: Final = Label("route", ("none",), r"/[a-z0-9_/{}.:]{0,99}", "the routes of the API")
 
 EVENTS: Final = Metric(
     "vitals_events_total",
@@ -300,7 +301,7 @@ REQUESTS: Final = Metric(
     "Requests that were answered, by route, method and status; `none` is no route: refused at the gate, or unknown",
     "on call: errors of the API",
     (
-        Label("route", ("none",), r"/[a-z0-9_/{}.:]{0,99}", "the routes of the API"),
+        _ROUTE,
         Label("method", ("GET", "HEAD", "OTHER")),
         Label("status", pattern=r"[1-5][0-9]{2}", bound="statuses of HTTP"),
     ),
@@ -312,7 +313,7 @@ REQUEST_DURATION: Final = Metric(
     "seconds",
     "From a request to the begin of its answer, by route",
     "on call: a slow API",
-    (Label("route", ("none",), r"/[a-z0-9_/{}.:]{0,99}", "the routes of the API"),),
+    (_ROUTE,),
     ("api",),
     SHORT_BOUNDS,
 )

@@ -22,9 +22,9 @@ from service.account_copy.rows import Item, ReadState, alert_item, score_item, s
 from service.account_copy.writer import AT_END, BATCH_MAX, CopyLost, CopyWriter, Kind
 from service.adapters.clients import errors_named
 from service.adapters.redis_client import REDIS_FAILURES
-from service.adapters.topic_admin import describe_partitions
+from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
-from service.errors import DependencyError, StateError
+from service.errors import StateError
 from service.metrics import catalogue
 from service.metrics.exposition import Sample
 from service.topic_catalogue import TopicNames
@@ -249,9 +249,7 @@ async def open_projector(
 ) -> AsyncIterator[Projector]:
     """Open a projector in the group `<app id>-projector`; raises DependencyError for topics that do not exist."""
     kinds: dict[str, Kind] = {names.scores: "scores", names.alerts: "alerts", names.changelog: "states"}
-    counts = await describe_partitions(bootstrap, list(kinds))
-    if missing := [name for name, count in counts.items() if not count]:
-        raise DependencyError(f"no such topic: {', '.join(missing)}; create it with `vitals topics apply`")
+    counts = await existing_partitions(bootstrap, kinds)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=f"{names.prefix}{names.app_id}-projector",

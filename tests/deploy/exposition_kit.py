@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.codec import encode_input
+from service.adapters.embedded_kafka import free_ports
 from service.adapters.topic_admin import ensure_topics
 from service.settings import Settings, load_settings
 from service.topic_catalogue import TOPIC_KINDS, TopicKind, TopicNames
@@ -41,14 +41,6 @@ class Scraped:
         """Sum the samples of a name that have these labels."""
         samples = (sample for family in self.families(role).values() for sample in family.samples)
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
-
-
-def free_port() -> int:
-    """Find a port of this machine that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def scrape(port: int) -> str:
@@ -95,7 +87,7 @@ def _publish(settings: Settings) -> None:
 
 
 def _start(settings: Settings, redis_url: str, folder: Path, *arguments: str) -> tuple[TestedProcess, int]:
-    port = free_port()
+    port = free_ports(1)[0]
     process = TestedProcess(
         folder / f"{arguments[0]}.log",
         "service.cli.main",
@@ -122,7 +114,7 @@ def scrape_all(broker: str, redis_url: str, folder: Path) -> Scraped:
     settings = load_settings(broker=broker, app_id=f"{prefix}app", topic_prefix=prefix, home=folder)
     _publish(settings)
     texts: dict[str, str] = {}
-    api_port = free_port()
+    api_port = free_ports(1)[0]
     with contextlib.ExitStack() as running:
 
         def start(*arguments: str) -> tuple[TestedProcess, int]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from service.adapters.embedded_kafka import EmbeddedKafka
+from service.adapters.embedded_kafka import EmbeddedKafka, free_ports
 from service.adapters.embedded_redis import EmbeddedRedis
 from service.adapters.topic_admin import ensure_topics
 from service.api.keys import add_key
@@ -48,13 +47,6 @@ class Deployment:
         self.link.set(Weather(), 0)
 
 
-def free_port() -> int:
-    """Find a port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def deployment(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Run projector and API of a deployment of this module's own."""
@@ -73,7 +65,7 @@ def deployment(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) 
         "VITALS_REDIS": redis.url,
         "VITALS_API_KEYS": str(folder / "keys.json"),
     }
-    port, outside = free_port(), free_port()
+    port, outside = free_ports(2)
     link = Proxies([(outside, port)])
     link.start()
     projector = TestedProcess(folder / "projector.log", "service.cli.main", "projector", **variables)

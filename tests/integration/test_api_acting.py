@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from schemas.times import time_text
+from service.adapters.embedded_kafka import free_ports
 from service.adapters.embedded_redis import EmbeddedRedis
 from service.api.desk import DeskKeeper
 from service.api.keys import add_key
@@ -26,7 +27,7 @@ from service.errors import DependencyError
 from service.settings import Settings
 from tests.conftest import Vitals
 from tests.integration.kafka_tools import TestedProcess, produce, read_topic
-from tests.integration.test_api_live import ACCOUNT, PATH, event, free_port, wait_for
+from tests.integration.test_api_live import ACCOUNT, PATH, event, wait_for
 from tests.integration.test_worker import Deployment
 from tests.service.api_kit import NO_BROKER
 
@@ -62,7 +63,7 @@ def acting(
     settings: Settings, vitals: Vitals, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Acting]:
     """Run worker, projector and API with an account that somebody used."""
-    deployment, port = Deployment(settings, vitals, tmp_path), free_port()
+    deployment, port = Deployment(settings, vitals, tmp_path), free_ports(1)[0]
     redis = EmbeddedRedis(tmp_path_factory.mktemp("r"))
     redis.start()
     variables = {

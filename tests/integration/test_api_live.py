@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -14,6 +13,7 @@ import orjson
 import pytest
 
 from schemas.codec import encode_input
+from service.adapters.embedded_kafka import free_ports
 from service.adapters.embedded_redis import EmbeddedRedis
 from service.adapters.redis_client import open_redis
 from service.adapters.topic_admin import ensure_topics
@@ -25,13 +25,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 ACCOUNT = "org/acme & sons"
 PATH = "/v1/accounts/org%2Facme%20%26%20sons"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def unpaid(answer: httpx.Response) -> list[str]:
@@ -87,7 +80,7 @@ def test_an_event_becomes_an_answer_and_is_heard(
         "VITALS_TOPIC_PREFIX": settings.topic_prefix,
         "VITALS_REDIS": redis.url,
     }
-    port = free_port()
+    port = free_ports(1)[0]
     worker = start_worker(settings, tmp_path / "worker.log")
     projector = TestedProcess(tmp_path / "projector.log", "service.cli.main", "projector", **variables)
     api = TestedProcess(tmp_path / "api.log", "service.cli.main", "api", "--port", str(port), **variables)

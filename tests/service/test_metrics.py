@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric as Family
 
+from service.adapters.embedded_kafka import free_ports
 from service.errors import ConfigError
 from service.metrics import catalogue, exposition
 from service.metrics.buckets import Buckets
@@ -98,16 +99,9 @@ def test_every_kind_is_written_as_prometheus_reads_it() -> None:
     assert "vitals_event_age_seconds_sum 1.0\n" in text
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_a_scrape_reads_in_the_loop_and_ends_with_the_block() -> None:
     """The samples are read in the process' own loop; afterwards the port is free again."""
-    port = free_port()
+    port = free_ports(1)[0]
     read_in: list[asyncio.AbstractEventLoop] = []
 
     def source() -> list[Sample]:

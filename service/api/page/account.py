@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from schemas.fields import ACCOUNT_MAX
-from schemas.times import time_text
 from service.account_copy.reader import HistoryDay, day_text
 from service.api.accounts import ALERTS_SHOWN, Copy
 from service.api.details import read_alert_states, read_details, with_stored_days
@@ -58,7 +57,6 @@ async def account(
         request,
         "account.html",
         state=state,
-        as_of=None if state.as_of_ms is None else time_text(state.as_of_ms),
         score={**OPTIONAL, **score},
         factors=list(zip(factors, factor_bars(factors), strict=True)),
         rules=_rule_labels(model, score.get("rules", [])),

@@ -7,10 +7,10 @@ its idempotency key until it is known what became of it, so whoever sends it aga
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID, uuid4
 
 import orjson
@@ -34,15 +34,7 @@ FormName = Literal["alert", "snooze", "override", "lift", "sentiment", "note"]
 
 BODY_MAX: Final = 32_768  # a note of 2,000 characters, each sent as four encoded bytes
 WAIT_SECONDS: Final = 5
-FORMS: Final[tuple[FormName, ...]] = ("alert", "snooze", "override", "lift", "sentiment", "note")
-# The action of each form; of the first its buttons say which.
-ACTIONS: Final = {
-    "snooze": "snooze",
-    "override": "override",
-    "lift": "override",
-    "sentiment": "sentiment",
-    "note": "note",
-}
+FORMS: Final[tuple[FormName, ...]] = get_args(FormName)
 FAULTS: Final = {
     "action": "Choose what to do.",
     "alert_seq": "Choose an alert.",
@@ -132,9 +124,9 @@ def _key_of(sent: Mapping[str, str]) -> str | None:
 
 def _said(name: FormName, sent: Mapping[str, str]) -> dict[str, Any]:
     """Read typed fields as the API takes them; what cannot be read is left for it to refuse."""
-    names: Sequence[str] = ("alert_seq", "until", "band", "reason", "sentiment", "note")
-    said: dict[str, Any] = {known: sent[known] for known in names if known in sent}
-    said["action"] = ACTIONS.get(name) or sent.get("action", "")
+    said: dict[str, Any] = {known: sent[known] for known in FAULTS if known in sent}
+    if name != "alert":  # there the button says which action it is
+        said["action"] = "override" if name == "lift" else name
     if name == "lift":
         said["until"] = time_text(time.time_ns() // 1_000_000)
     elif "until" in said:

@@ -15,12 +15,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from schemas.times import time_text
 from service.account_copy.alerts_feed import list_alerts
 from service.account_copy.listing import Place
 from service.api.accounts import Copy
 from service.api.gate import Reader
-from service.api.page.rendering import PageRoute, page
+from service.api.page.rendering import PageRoute, page, paging
 from service.api.page.words import kind as kind_words
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
 from service.scoring.model import Model
@@ -84,19 +83,15 @@ async def alerts(
     after = read_token(page_token, bound) or _after_last_day(asked.last_day)
     since_ms = None if asked.first_day is None else _midnight_ms(asked.first_day)
     told, next_place = await list_alerts(copy, asked.wants, after, ROWS, since_ms=since_ms)
-    token = write_token(next_place, bound)
     state = await copy.state()
     return page(
         request,
         "alerts.html",
         state=state,
-        as_of=None if state.as_of_ms is None else time_text(state.as_of_ms),
         filters=asked,
-        here=asked.address(**({"page_token": page_token} if page_token else {})),
-        is_first=not page_token,
         kinds=_kinds(request.app.state.model, asked.kind),
         alerts=told,
-        next_page=asked.address(page_token=token) if token else None,
+        **paging(asked.address, page_token, write_token(next_place, bound)),
     )
 
 

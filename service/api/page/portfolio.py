@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from schemas.times import time_text
 from service.account_copy.alerts_feed import list_alerts
 from service.account_copy.listing import Question, Sort, TooBroad, list_accounts
 from service.account_copy.reader import CopyReader, day_text
@@ -22,7 +21,7 @@ from service.api.answers import account_row
 from service.api.gate import Reader
 from service.api.overview import portfolio_of
 from service.api.page.pictures import band_column, spark
-from service.api.page.rendering import PageRoute, page
+from service.api.page.rendering import PageRoute, page, paging
 from service.api.page.words import BANDS
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
 
@@ -94,10 +93,7 @@ async def portfolio(
         request,
         "portfolio.html",
         state=state,
-        as_of=None if state.as_of_ms is None else time_text(state.as_of_ms),
         filters=asked,
-        here=asked.address(**({"page_token": page_token} if page_token else {})),
-        is_first=not page_token,
         total=portfolio_of(now),
         **_days(now, days),
         day=day,
@@ -112,11 +108,10 @@ async def _worklist(copy: CopyReader, asked: Filters, page_token: str, latest_da
     try:
         found = await list_accounts(copy, question, read_token(page_token, bound), ROWS)
     except TooBroad:
-        return {"rows": [], "is_too_broad": True, "next_page": None}
+        return {"rows": [], "is_too_broad": True, **paging(asked.address, page_token, "")}
     accounts = [place.account for place in found.places]
     scores, days = (await copy.scores(accounts), await copy.histories(accounts)) if accounts else ([], [])
     latest_day = max([latest_day, *(history[-1].day for history in days if history)])  # a copy being made has no days
-    token = write_token(found.next_place, bound)
     return {
         "rows": [
             {**account_row(score), "spark": spark(history, latest_day)}
@@ -124,7 +119,7 @@ async def _worklist(copy: CopyReader, asked: Filters, page_token: str, latest_da
             if score is not None
         ],
         "is_too_broad": False,
-        "next_page": asked.address(page_token=token) if token else None,
+        **paging(asked.address, page_token, write_token(found.next_place, bound)),
     }
 
 

@@ -94,6 +94,15 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
     return HTMLResponse(text, status, HEADERS)
 
 
+def paging(address: Callable[..., str], page_token: str, next_token: str) -> dict[str, Any]:
+    """Name this page of a list and the next one, if there is a token of it; `address` makes the list's address."""
+    return {
+        "here": address(page_token=page_token) if page_token else address(),
+        "is_first": not page_token,
+        "next_page": address(page_token=next_token) if next_token else None,
+    }
+
+
 class PageRoute(APIRoute):
     """A route whose errors are pages, too."""
 

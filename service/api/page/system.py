@@ -33,7 +33,6 @@ async def system(request: Request, copy: Copy, _key: Reader) -> Response:
         request,
         "system.html",
         state=state,
-        as_of=None if state is None or state.as_of_ms is None else time_text(state.as_of_ms),
         copy_trouble=copy_trouble,
         look=None if isinstance(look, VitalsError) else look,
         look_trouble=str(look) if isinstance(look, VitalsError) else "",
