@@ -20,6 +20,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 
 from agents.runtime import decompression
+from service.adapters.clients import end_fetches
 from service.errors import BatchError
 
 # Of one partition at once: far more than an uncompressed fetch has.
@@ -77,6 +78,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         """Close the client; brokers that do not answer cannot be told that it leaves, and find out by themselves."""
         try:
+            if self._consumer is not None:
+                await end_fetches(self._consumer)
             await super().on_thread_stop()
         except KafkaError as error:
             self.log.warning("the brokers were not told that the worker leaves: %r", error)

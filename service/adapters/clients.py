@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from service.errors import DependencyError
@@ -14,6 +16,27 @@ REQUEST_TIMEOUT_MS = 10_000
 
 Partition: TypeAlias = tuple[str, int]
 """A topic's name and a partition number."""
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, whatever its fetches are at; raises the client's own errors only."""
+    await end_fetches(consumer)
+    await consumer.stop()
+
+
+async def end_fetches(consumer: AIOKafkaConsumer) -> None:
+    """End what a consumer fetches, before it is stopped.
+
+    aiokafka's stop raises the cancellation of a fetch that waits after brokers did not answer. Nobody asked for that
+    CancelledError; it would end its caller without a word, and leave the client open.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001 - nothing public ends them
+    if fetcher is not None:
+        fetches = [fetcher._fetch_task, *fetcher._pending_tasks]  # noqa: SLF001
+        for task in fetches:
+            task.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
+        fetcher._pending_tasks.clear()  # noqa: SLF001
 
 
 @asynccontextmanager

@@ -13,6 +13,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
+from service.adapters.clients import stop_consumer
+
 
 @asynccontextmanager
 async def open_consumer(bootstrap: str, **options: Any) -> AsyncIterator[Any]:
@@ -23,4 +25,4 @@ async def open_consumer(bootstrap: str, **options: Any) -> AsyncIterator[Any]:
         await asyncio.sleep(0)  # its tasks begin
         yield consumer
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

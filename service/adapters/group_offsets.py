@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named, stop_consumer
 from service.adapters.cluster_facts import read_group, read_topics
 from service.errors import DependencyError, UsageError
 from service.topic_catalogue import TopicNames
@@ -62,4 +62,4 @@ async def _commit(bootstrap: str, group: str, offsets: Mapping[Partition, int]) 
             consumer.assign([TopicPartition(*place) for place in offsets])
             await consumer.commit({TopicPartition(*place): offset for place, offset in offsets.items()})
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)

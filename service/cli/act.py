@@ -31,7 +31,8 @@ WaitOption = Annotated[bool, typer.Option("--wait", help="until the worker appli
 HELP = """Acknowledge, snooze or resolve alerts, set the band by hand, say how you feel about an account, leave a note.
 
 The command goes to the topic account-actions; a worker applies it in the order of the account's events and tells what
-became of it in account-audit. With --wait the exit code is 1 when it was refused.
+became of it in account-audit. With --wait the exit code is 1 when it was refused. An action has today's time: under the
+event clock it takes a whole partition of old logs to today, as an event of today does.
 
 Examples:
 

@@ -20,7 +20,7 @@ from aiokafka.errors import IllegalStateError
 
 from service.account_copy.rows import Item, ReadState, alert_item, score_item, state_item
 from service.account_copy.writer import AT_END, BATCH_MAX, CopyLost, CopyWriter, Kind
-from service.adapters.clients import errors_named
+from service.adapters.clients import errors_named, stop_consumer
 from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
@@ -267,4 +267,4 @@ async def open_projector(
             await consumer.start()
             yield projector
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)

@@ -71,13 +71,20 @@ def start_worker(
     settings: Settings, log: Path, *arguments: str, module: str = WORKER_MODULE, **variables: str
 ) -> TestedProcess:
     """Start `vitals worker` for these settings, with the shortest session timeout unless another one is given."""
+    return start_role(settings, log, "worker", *arguments, module=module, **variables)
+
+
+def start_role(
+    settings: Settings, log: Path, role: str, *arguments: str, module: str = WORKER_MODULE, **variables: str
+) -> TestedProcess:
+    """Start a command that runs until it is stopped, as `start_worker` does."""
     environment = {
         "VITALS_BROKER": settings.broker or "",
         "VITALS_APP_ID": settings.app_id,
         "VITALS_TOPIC_PREFIX": settings.topic_prefix,
         "VITALS_SESSION_TIMEOUT_SECONDS": "6",
     }
-    return TestedProcess(log, module, "worker", *arguments, **{**environment, **variables})
+    return TestedProcess(log, module, role, *arguments, **{**environment, **variables})
 
 
 def lag_records(bootstrap: str, group: str, topics: Iterable[str]) -> int:

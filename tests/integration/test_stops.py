@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 
 from agents.runtime.table import MARKER_KEY
 from schemas.outputs import DeadLetter
 from service.adapters.embedded_kafka import EmbeddedKafka
+from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import apply_topics
 from service.settings import Settings, load_settings
 from service.topic_catalogue import TopicNames
@@ -24,11 +26,12 @@ from tests.integration.kafka_tools import (
     lag_records,
     produce,
     read_topic,
+    start_role,
     start_worker,
     wait_caught_up,
 )
 
-READY = "Worker ready"
+STARTED = {"worker": "Worker ready", "projector": "whole and live"}
 AWAY, BACK = "the brokers do not answer: waiting", "the brokers answer again"
 END_SECONDS = 90.0
 STOP_SECONDS = 9.0
@@ -107,11 +110,11 @@ class Outage:
         self.names = TopicNames.from_settings(self.settings)
         asyncio.run(apply_topics(self.kafka.bootstrap, self.names))
 
-    def start(self, **variables: str) -> TestedProcess:
-        """Start a worker that brokers away for a while do not throw out of its group."""
-        worker = start_worker(self.settings, self._log, **{**PATIENT, **variables})
-        worker.wait_for(READY, END_SECONDS)
-        return worker
+    def start(self, role: str = "worker", **variables: str) -> TestedProcess:
+        """Start a role; brokers away for a while do not throw a worker out of its group."""
+        process = start_role(self.settings, self._log, role, **{**PATIENT, **variables})
+        process.wait_for(STARTED[role], END_SECONDS)
+        return process
 
 
 @pytest.fixture
@@ -163,6 +166,31 @@ def test_a_stop_without_brokers_says_that_nothing_is_lost(outage: Outage, number
     with outage.start() as worker:
         wait_caught_up(outage.kafka.bootstrap, outage.settings.app_id, [*outage.names.inputs], worker)
         assert worker.terminate(END_SECONDS) == 0
+
+
+@pytest.mark.parametrize("role", ["worker", "projector"])
+def test_a_stop_without_brokers_and_without_work_shows_no_stacks(outage: Outage, role: str, redis_url: str) -> None:
+    """What has nothing to write ends at once, and its fetches that wait for the brokers end without a word."""
+    with outage.start(role, VITALS_REDIS=redis_url) as process:
+        outage.kafka.kill(0)
+        process.wait_for("Failed fetch messages", END_SECONDS)
+        assert process.terminate(END_SECONDS) == 0
+        said = process.output()
+        assert all(LOG_LINE.match(line) for line in said.splitlines()), said[-5000:]
+
+
+def test_a_consumer_is_closed_while_its_fetch_waits_for_brokers(outage: Outage) -> None:
+    """The client's own cancellation is no cancellation of who closes it."""
+
+    async def close_without_brokers() -> None:
+        async with open_consumer(outage.kafka.bootstrap, retry_backoff_ms=60_000) as consumer:
+            consumer.assign([TopicPartition(outage.names.scores, 0)])
+            await consumer.seek_to_end()
+            await consumer.getmany(timeout_ms=500)
+            await asyncio.to_thread(outage.kafka.kill, 0)
+            await consumer.getmany(timeout_ms=3_000)
+
+    asyncio.run(close_without_brokers())
 
 
 def test_a_start_without_a_broker_is_one_line(vitals: Callable[..., subprocess.CompletedProcess[str]]) -> None:
