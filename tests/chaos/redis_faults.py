@@ -37,7 +37,7 @@ BASE = "vitals:"
 
 def break_redis(run: Run, times: int) -> None:
     """F13: the copy's Redis is killed and away for a time, frozen, slow and wiped, while records flow."""
-    is_full = run.plan.pace > 1
+    is_full = run.plan.is_full
     server = EmbeddedRedis(Path(run.beside.enter_context(tempfile.TemporaryDirectory(prefix="vitals-r"))))
     server.start()
     run.beside.callback(server.stop)

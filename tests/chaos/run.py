@@ -9,7 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -76,6 +76,11 @@ class Plan:
     """Whether the workers have watchdogs; without, a pause is like that of a machine whose clocks stood still too."""
     changes_model: bool = False
     """Whether the model file is the run's own, and the scenario puts others in its place."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this is the full size of a scenario; only there are amounts and times judged."""
+        return self.pace > 1
 
     @property
     def recount_every(self) -> int:
@@ -338,10 +343,10 @@ class Run:
         )
 
     def _bounds(self) -> Bounds:
-        crashes, zombies = self.fleet.crashes, self.fleet.zombies
+        bounds = Bounds(self.fleet.crashes, self.fleet.zombies, counts_repeats=self.plan.is_full)
         if self.plan.log == "late":
-            return Bounds(crashes, zombies, is_ordered=False, facts=IN_ANY_ORDER)
-        return Bounds(crashes, zombies, is_ordered=self.plan.log != "contested" and not self.plan.changes_model)
+            return replace(bounds, is_ordered=False, facts=IN_ANY_ORDER)
+        return replace(bounds, is_ordered=self.plan.log != "contested" and not self.plan.changes_model)
 
     def _told(self) -> Counter[str]:
         return Counter({"crashes": self.fleet.crashes, "starts": sum(slot.started for slot in self.fleet.slots)})
