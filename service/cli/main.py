@@ -26,6 +26,7 @@ COMMAND_MODULES = (
     "worker",
     "projector",
     "api",
+    "health",
     "keys",
     "publish",
     "replay",
