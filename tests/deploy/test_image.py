@@ -33,7 +33,7 @@ def test_the_compose_file_is_one() -> None:
     """Compose itself reads it, with every profile."""
     compose = shutil.which("docker-compose")
     if compose is None:
-        pytest.skip("no docker-compose here: `make deploy-check` installs Debian's")
+        pytest.skip("no docker-compose here: tests/deploy/tools.sh installs Debian's")
     profiles = [word for profile in PROFILES for word in ("--profile", profile)]
     done = subprocess.run([compose, *profiles, "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
