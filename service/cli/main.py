@@ -39,6 +39,7 @@ COMMAND_MODULES = (
     "state",
     "act",
     "doctor",
+    "plan",
 )
 
 
