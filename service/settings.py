@@ -136,6 +136,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="how workers, projectors and APIs log: lines for people, or one JSON object a line",
+    )
 
     @classmethod
     def settings_customise_sources(
