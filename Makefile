@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean deploy-check soak
+.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean deploy-check audit soak
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -77,6 +77,9 @@ deploy-check: install ## hold deploy/ against running processes: metrics, rules,
 	@tests/deploy/tools.sh
 	@BUILD_IMAGE=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
+audit: install ## known vulnerabilities, licences, and a list of parts (CycloneDX) of what the product installs
+	@deploy/audit.sh
+
 starts: install ## start and stop 200 workers on a busy machine while topics are being made (ARGS=COUNT)
 	@$(BIN)/python -m tests.chaos.starts $(ARGS)
 
@@ -87,6 +90,8 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	  -o requirements/api.txt --extra api pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  -o requirements/dev.txt --extra api --group dev pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  -o requirements/audit.txt requirements/audit.in
 	for peer in benchmarks/peers/requirements/*.in; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    -o $${peer%.in}.txt $$peer; done
