@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from service.settings import load_settings
 from service.topic_catalogue import TopicNames
 from tests.chaos.proxy import Proxies, Weather
 from tests.e2e.browser import Browser, open_browser, why_no_browser
+from tests.e2e.running import end_all
 from tests.integration.kafka_tools import TestedProcess, produce
 
 
@@ -78,6 +80,14 @@ def deployment(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) 
     finally:
         link.stop()
         redis.stop()
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make a home, short enough for a socket, and leave no process behind when a test fails."""
+    tmp_path = tmp_path_factory.mktemp("d")
+    yield tmp_path / "home"
+    end_all(tmp_path)
 
 
 @pytest.fixture(scope="module")
