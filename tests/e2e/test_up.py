@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from tests.e2e.running import START_SECONDS, RunningCommand
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "publish_event.py"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "publish_event.py"
+ANSWER = json.loads((ROOT / "schemas" / "golden" / "survey_answered.v1.examples.json").read_bytes())[0]
 PARTS = 5  # broker, Redis, worker, projector, API
 
 
@@ -62,14 +65,19 @@ def read_score(found: dict[str, Any], account: str, wanted: Callable[[dict[str, 
         time.sleep(0.2)
 
 
-def logins(number: int) -> Callable[[dict[str, Any]], bool]:
-    """Make a check that so many logins were counted."""
+def publish_answer(vitals: Vitals, home: Path, number: int) -> None:
+    """Publish the answer to a survey with `vitals publish`, which finds the broker by its folder."""
+    data = {**ANSWER["data"], "response": str(number)}
+    sent = {**ANSWER, "id": f"answer-{number}", "time": datetime.now(UTC).isoformat(), "data": data}
+    file = home.parent / "answers.ndjson"
+    file.write_text(json.dumps(sent) + "\n")
+    done = vitals("publish", str(file), "--json", VITALS_HOME=str(home))
+    assert json.loads(done.stdout)["events"] == 1, done.stderr
 
-    def counted(view: dict[str, Any]) -> bool:
-        details = view["details"] or {}
-        return bool(details and details["signals"]["logins_30d"] == number)
 
-    return counted
+def answers(count: int) -> Callable[[dict[str, Any]], bool]:
+    """Make a check that so many answers are known."""
+    return lambda view: view["details"] is not None and len(view["details"]["surveys"]) == count
 
 
 def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) -> None:
@@ -81,7 +89,8 @@ def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) 
     assert httpx.get(found["page"] + "v1/accounts", timeout=20).status_code == 401
     assert [stat.S_IMODE((home / name).stat().st_mode) for name in ("page.key", "keys.json")] == [0o600] * 2
     publish_login(found["bootstrap"], "acme")
-    before = read_score(found, "acme", logins(1))
+    publish_answer(vitals, home, 1)
+    before = read_score(found, "acme", answers(1))
     second = vitals("up", VITALS_HOME=str(home))
     assert (second.returncode, f"process {first.process.pid}" in second.stderr) == (1, True)
     first.process.send_signal(signal.SIGTERM)
@@ -89,27 +98,27 @@ def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) 
 
     again = RunningUp(home, port, "--json")
     assert again.addresses() == found
-    after = read_score(found, "acme", logins(1))
+    after = read_score(found, "acme", answers(1))
     assert (after["seq"], after["score"], after["factors"]) == (before["seq"], before["score"], before["factors"])
     again.process.send_signal(signal.SIGINT)
     assert (again.end(60), again.process.returncode, again.processes()) == ("", 0, [])
 
 
-def test_a_killed_one_is_found_again(home: Path) -> None:
+def test_a_killed_one_is_found_again(home: Path, vitals: Vitals) -> None:
     """What SIGKILL leaves running is ended by the next start, which loses no event; a dead worker ends all with 1."""
     killed = RunningUp(home, free_ports(1)[0], "--json")
     found = killed.addresses()
-    publish_login(found["bootstrap"], "acme")
-    read_score(found, "acme", logins(1))
+    publish_answer(vitals, home, 1)
+    read_score(found, "acme", answers(1))
     left = killed.processes()
     killed.process.kill()
     killed.end(10)
     assert len(left) == PARTS
-    publish_login(found["bootstrap"], "acme")  # the broker still runs
+    publish_answer(vitals, home, 2)  # the broker still runs
     again = RunningUp(home, free_ports(1)[0], "--json")
     found = again.addresses()
     assert not any(process.is_running() for process in left)
-    read_score(found, "acme", logins(2))
+    read_score(found, "acme", answers(2))
     again.role("worker").kill()
     assert again.end(60) == ""
     assert again.process.returncode == 1
