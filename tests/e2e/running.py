@@ -19,14 +19,14 @@ START_SECONDS = 90
 class RunningCommand:
     """A command in a process of its own; all that it starts names its `home`."""
 
-    def __init__(self, home: Path, environment_home: Path, *arguments: str, **variables: str) -> None:
+    def __init__(self, home: Path, environment_home: Path, *arguments: str) -> None:
         self.home = home
         self.progress = environment_home.parent / "progress.txt"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VITALS_")}
         with self.progress.open("w") as progress:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "service.cli.main", *arguments],
-                env={**environment, "VITALS_HOME": str(environment_home), **variables},
+                env={**environment, "VITALS_HOME": str(environment_home)},
                 stdout=subprocess.PIPE,
                 stderr=progress,
                 text=True,

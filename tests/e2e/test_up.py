@@ -32,9 +32,9 @@ PARTS = 5  # broker, Redis, worker, projector, API
 class RunningUp(RunningCommand):
     """`vitals up` with a home of its own."""
 
-    def __init__(self, home: Path, page_port: int, *arguments: str, **variables: str) -> None:
+    def __init__(self, home: Path, page_port: int, *arguments: str) -> None:
         port = str(page_port)
-        super().__init__(home, home, "up", "--port", port, "--broker-port", "0", *arguments, **variables)
+        super().__init__(home, home, "up", "--json", "--port", port, *arguments)
 
     def addresses(self) -> dict[str, Any]:
         """Wait until the addresses are told; return them."""
@@ -83,7 +83,7 @@ def answers(count: int) -> Callable[[dict[str, Any]], bool]:
 def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) -> None:
     """An event is scored; SIGTERM ends all with exit code 0; the second start has key, broker and score again."""
     port = free_ports(1)[0]
-    first = RunningUp(home, port, "--json")
+    first = RunningUp(home, port, "--broker-port", "0")
     found = first.addresses()
     assert len(first.processes()) == PARTS
     assert httpx.get(found["page"] + "v1/accounts", timeout=20).status_code == 401
@@ -96,7 +96,7 @@ def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) 
     first.process.send_signal(signal.SIGTERM)
     assert (first.end(60), first.process.returncode, first.processes()) == ("", 0, [])
 
-    again = RunningUp(home, port, "--json")
+    again = RunningUp(home, port)
     assert again.addresses() == found
     after = read_score(found, "acme", answers(1))
     assert (after["seq"], after["score"], after["factors"]) == (before["seq"], before["score"], before["factors"])
@@ -106,7 +106,7 @@ def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) 
 
 def test_a_killed_one_is_found_again(home: Path, vitals: Vitals) -> None:
     """What SIGKILL leaves running is ended by the next start, which loses no event; a dead worker ends all with 1."""
-    killed = RunningUp(home, free_ports(1)[0], "--json")
+    killed = RunningUp(home, free_ports(1)[0], "--broker-port", "0")
     found = killed.addresses()
     publish_answer(vitals, home, 1)
     read_score(found, "acme", answers(1))
@@ -115,7 +115,7 @@ def test_a_killed_one_is_found_again(home: Path, vitals: Vitals) -> None:
     killed.end(10)
     assert len(left) == PARTS
     publish_answer(vitals, home, 2)  # the broker still runs
-    again = RunningUp(home, free_ports(1)[0], "--json")
+    again = RunningUp(home, free_ports(1)[0])
     found = again.addresses()
     assert not any(process.is_running() for process in left)
     read_score(found, "acme", answers(2))
