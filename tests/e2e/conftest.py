@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from schemas.catalogue import INPUTS
@@ -22,7 +23,7 @@ from service.api.keys import add_key
 from service.settings import load_settings
 from service.topic_catalogue import TopicNames
 from tests.chaos.proxy import Proxies, Weather
-from tests.e2e.browser import Browser, open_browser, why_no_browser
+from tests.e2e.browser import Browser, eventually, open_browser, why_no_browser
 from tests.e2e.running import end_all
 from tests.integration.kafka_tools import produce, start_role
 from tests.service.copy_kit import score
@@ -92,8 +93,16 @@ def deployed(broker: EmbeddedKafka, make_folder: Callable[[str], Path], *, works
             for role, *options in roles
         ]
         started[0].wait_for("whole and live")
+        eventually(lambda: _answers(port), "the API answers")
         yield Deployment(f"http://127.0.0.1:{outside}", key, broker.bootstrap, names, link)
         assert [role.terminate() for role in reversed(started)] == [0] * len(started)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -97,9 +97,9 @@ def test_the_whole_way_of_an_event(page: Deployment, browser: Browser) -> None:
     fail_payments(page, "north")
     show(browser, page.url, "/?show=all&sort=risk")
     browser.wait(FIRST_IS, "North")
-    browser.wait(CONTAINS, "#rows", "South")
+    browser.wait(CONTAINS, "#rows > tr:nth-child(2)", "South")
+    browser.wait(CONTAINS, "#rows > tr:nth-child(2)", "Healthy")
     browser.run("window.untouched = true")
-    assert "Healthy" in browser.text("#rows > tr:nth-child(2)")
     fail_payments(page, "south", 2)
     browser.wait(FIRST_IS, "South")
     browser.wait(CONTAINS, "#rows > tr", "At risk")
@@ -187,6 +187,7 @@ def test_without_brokers_nothing_typed_is_lost(page: Deployment, browser: Browse
         assert value_of(browser, "act-snooze-note") == "on holiday"
         press_button(browser, "act-note-do-note")
         browser.wait("return !document.querySelector('#act-note.htmx-request')")
+        assert "the brokers do not answer" in browser.text("#act-note [role=alert]")
         assert value_of(browser, "act-note-note") == "they want a call"
     finally:
         broker.restart(0)

@@ -24,11 +24,11 @@ REFUSED = ("ERR_", "htmx:sendError", "htmx:timeout")  # what a browser complains
 
 def publish_late(deployment: Deployment, half: int) -> list[str]:
     """Publish scores of accounts above all others, and an alert of each; return their names, the first on top."""
-    names = [f"late-{half}-{number:02}" for number in range(ACCOUNTS)]
+    names = [f"Late-{half}-{number:02}" for number in range(ACCOUNTS)]
     revenue = 1_000 * (half + 1)
     deployment.publish_scores(*(stand(name, 1, revenue - number) for number, name in enumerate(names)))
     deployment.publish_alerts(*(alert(name, 1, time_ms=time.time_ns() // 1_000_000, name=name) for name in names))
-    return [name.title() for name in names]
+    return names
 
 
 def age_seconds(browser: Browser) -> int:
