@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from service.adapters.embedded_kafka import EmbeddedKafka, free_ports
+from service.adapters.embedded_redis import EmbeddedRedis
 from tests.conftest import Vitals
 from tests.e2e.running import START_SECONDS, RunningCommand
 
@@ -124,6 +126,19 @@ def test_a_killed_one_is_found_again(home: Path, vitals: Vitals) -> None:
     assert again.process.returncode == 1
     assert "the worker ended with exit code -9" in again.progress.read_text()
     assert again.processes() == []
+
+
+@pytest.mark.parametrize("server", [EmbeddedKafka, EmbeddedRedis])
+def test_a_server_that_ends_ends_all(home: Path, server: type[EmbeddedKafka] | type[EmbeddedRedis]) -> None:
+    """With exit code 1, its name and its log; a process manager starts the whole again."""
+    up = RunningUp(home, free_ports(1)[0], "--broker-port", "0")
+    up.addresses()
+    server(home).stop()
+    assert up.end(60) == ""
+    assert up.process.returncode == 1
+    # A role may see it first.
+    assert re.search(r"(Kafka|Redis|the \w+) ended.*; its log: ", " ".join(up.progress.read_text().split()))
+    assert up.processes() == []
 
 
 def test_a_folder_in_use_is_refused(home: Path, vitals: Vitals) -> None:
