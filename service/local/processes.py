@@ -21,7 +21,7 @@ from typing import IO, Literal, get_args
 from service.adapters.embedded_kafka import EmbeddedKafka
 from service.adapters.embedded_process import ProcessMark, send, wait_stopped
 from service.adapters.embedded_redis import EmbeddedRedis
-from service.errors import DependencyError, VitalsError
+from service.errors import ConfigError, DependencyError, VitalsError
 
 RoleName = Literal["worker", "projector", "api"]
 ROLES: tuple[RoleName, ...] = get_args(RoleName)
@@ -35,6 +35,8 @@ class RoleEndedError(VitalsError):
 
     def __init__(self, name: RoleName, exit_code: int, log: Path) -> None:
         super().__init__(f"the {name} ended with exit code {exit_code}; its log: {log}")
+        if exit_code == ConfigError.exit_code:  # no start will help before somebody has corrected the settings
+            self.exit_code = exit_code
         self.last_lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
 
 

@@ -83,7 +83,10 @@ def answers(count: int) -> Callable[[dict[str, Any]], bool]:
 
 
 def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) -> None:
-    """An event is scored; SIGTERM ends all with exit code 0; the second start has key, broker and score again."""
+    """An event is scored; SIGTERM ends all with exit code 0; the second start has key, broker and score again.
+
+    A start with the app id of another deployment is refused with exit code 2.
+    """
     port = free_ports(1)[0]
     first = RunningUp(home, port, "--broker-port", "0")
     found = first.addresses()
@@ -104,6 +107,9 @@ def test_what_was_scored_is_there_at_the_next_start(home: Path, vitals: Vitals) 
     assert (after["seq"], after["score"], after["factors"]) == (before["seq"], before["score"], before["factors"])
     again.process.send_signal(signal.SIGINT)
     assert (again.end(60), again.process.returncode, again.processes()) == ("", 0, [])
+
+    other = vitals("up", "--port", str(port), VITALS_HOME=str(home), VITALS_APP_ID="other")
+    assert (other.returncode, "app id vitals scores the inputs" in other.stderr) == (2, True), other.stderr
 
 
 def test_a_killed_one_is_found_again(home: Path, vitals: Vitals) -> None:
