@@ -27,6 +27,7 @@ COMMAND_MODULES = (
     "worker",
     "projector",
     "api",
+    "health",
     "keys",
     "publish",
     "replay",
@@ -39,6 +40,7 @@ COMMAND_MODULES = (
     "state",
     "act",
     "doctor",
+    "plan",
 )
 
 

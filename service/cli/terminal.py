@@ -25,9 +25,10 @@ def step_line(began: float, text: str) -> str:
     return f"{time.monotonic() - began:5.1f} s  {text}"
 
 
-def alert_words(sentence: str, suppressed: int) -> str:
-    """Say why an alert came, and how many were held back since the one before it."""
-    return f"{sentence} ({suppressed} held back before)" if suppressed else sentence
+def alert_words(seq: int, sentence: str, suppressed: int) -> str:
+    """Say which of the account's alerts it is, why it came, and how many were held back since the one before it."""
+    held_back = f" ({suppressed} held back before)" if suppressed else ""
+    return f"alert {seq}: {sentence}{held_back}"
 
 
 def action_words(taken: Mapping[str, Any]) -> str:
