@@ -36,7 +36,7 @@ test: install ## run every test, three at a time (ARGS="-k name" narrows, ARGS="
 
 e2e: install ## test the page in a real headless Chromium, installed where that is allowed (ARGS="-k name" narrows)
 	@tests/e2e/chromium.sh
-	@$(BIN)/python -m pytest -m browser tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m browser tests/e2e $(ARGS)
 
 screens: install ## take pictures of every page, light, dark and on a phone, into docs/screens
 	@tests/e2e/chromium.sh
