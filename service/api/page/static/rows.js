@@ -1,4 +1,5 @@
-// The worklist under the reader's hands: rows glide to their new places, and the keys j, k, Enter and / work.
+// A list under the reader's hands: rows glide to their new places, what changed lights up, and the keys j, k, Enter
+// and, where there is a search, / work.
 "use strict";
 (() => {
   const GLIDE_MS = 400;
@@ -40,7 +41,7 @@
     if (event.target.closest("input, select, textarea")) return;
     if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
-    else if (event.key === "/") {
+    else if (event.key === "/" && search) {
       event.preventDefault();
       search.focus();
       search.select();
