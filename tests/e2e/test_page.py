@@ -31,6 +31,7 @@ PAGES = (
     "/?show=all&search=nobody",
     "/alerts",
     "/alerts?band=healthy",
+    "/alerts?state=new&tier=none&owner=dana",
     "/system",
     "/account?id=first",
     "/account?id=nobody",
