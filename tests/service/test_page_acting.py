@@ -63,7 +63,7 @@ def served(redis_url: str, keys: tuple[Path, dict[str, str]]) -> Iterator[Served
             await copy.actions(
                 taken("acme", 1, "acknowledge", alert_seq=1, alert_state="acknowledged"),
                 taken("acme", 2, "resolve", alert_seq=2, alert_state="resolved"),
-                taken("acme", 3, "snooze", alert_seq=3, alert_state="snoozed", until="2200-01-01T00:00:00.000Z"),
+                taken("acme", 3, "snooze", alert_seq=3, alert_state="snoozed", until="2099-01-01T00:00:00.000Z"),
             )
 
         api.change(fill)

@@ -65,7 +65,7 @@ def test_a_row_tells_before_after_and_why(served: Served) -> None:
     """With both scores and bands, the sentence, and how many were held back."""
     page = read(served, "/alerts?kind=endangered")
     assert accounts(page) == ["late"]
-    row = page[page.index("<tbody>") : page.index("</tbody>")]
+    row = page[page.index('<tbody id="rows">') : page.index("</tbody>")]
     assert row.index("82.0") < row.index("Healthy") < row.index("48.5") < row.rindex("Endangered")
     assert "Acme Ltd is at risk: 48.5, down from 82." in row
     assert "(3 held back before)" in row

@@ -170,7 +170,7 @@ def test_hostile_addresses_are_text(served: Served, word: str) -> None:
 def test_alerts_of_hostile_accounts_are_rows_like_any_other(served: Served) -> None:
     """Each of the elements of the others, and all their words as text."""
     page = shape(served, "/alerts")
-    start = page.elements.index(("tbody", ()))
+    start = page.elements.index(("tbody", ("id",)))
     rows = page.elements[start + 1 : page.elements.index(("/tbody", ()))]
     size = rows.index(("/tr", ())) + 1
     assert len(rows) == size * (len(CORPUS) + 1)
