@@ -25,6 +25,7 @@ __all__ = ["no_complaint"]  # a fixture of all tests of the page
 STATE = "return document.querySelector(`#rows > tr:nth-child(${arguments[0]}) .state`)?.innerText"
 STATES = "return [...document.querySelectorAll('#rows .state')].map(state => state.innerText).join()"
 PICTURES = "return [...document.querySelectorAll('.canvas canvas')].map(canvas => canvas.toDataURL())"
+DRAWN = "return document.querySelectorAll('.canvas canvas').length === arguments[0]"
 PAGES = ("/", "/alerts", "/alerts?state=resolved", "/alerts?state=snoozed", "/account?id=first", "/account?id=second")
 
 
@@ -64,8 +65,7 @@ def test_somebody_acts_and_the_row_says_so(filled: Deployment, browser: Browser)
     filled.publish_actions(taken("second", 1, "acknowledge", alert_seq=1, alert_state="acknowledged"))
     browser.wait(STATE + " === 'Acknowledged'", 2)
     assert browser.run("return document.querySelector('#rows > tr:nth-child(2)').id === window.row")
-    lit = "return [...document.querySelectorAll('#rows > tr.changed')].map(row => row.id).join()"
-    assert browser.run(lit) == browser.run("return window.row")
+    browser.wait("return [...document.querySelectorAll('#rows > tr.changed')].map(row => row.id).join() === window.row")
     assert browser.run("return window.untouched") is True
     show(browser, filled, "/alerts?state=acknowledged")
     filled.publish_actions(taken("second", 2, "resolve", alert_seq=1, alert_state="resolved"))
@@ -102,8 +102,8 @@ def test_alerts_are_walked_by_keyboard(filled: Deployment, browser: Browser) -> 
 def test_plots_are_drawn_and_a_band_can_be_left_out(filled: Deployment, browser: Browser) -> None:
     """By keyboard; it stays left out over refreshes, and nothing breaks when all are."""
     show(browser, filled)
+    browser.wait(DRAWN, 2)
     before = browser.run(PICTURES)
-    assert len(before) == 2
     browser.run("document.getElementById('show-healthy').focus()")
     press(browser, Keys.SPACE)
     assert browser.run(PICTURES) != before
@@ -125,6 +125,7 @@ def test_the_marks_of_an_account_are_drawn(filled: Deployment, browser: Browser)
     text = browser.text("#history")
     for words in ("band set to At risk by dana", "champion left", "alert: At risk", "another model: 3+0badcafe"):
         assert words in text
+    browser.wait(DRAWN, 1)
     pictures = {str(browser.run(PICTURES)[0])}
     for mark in ("alerts", "overrides", "models"):
         script = "document.querySelectorAll('#history tbody tr').forEach(row => { row.dataset[arguments[0]] = 0; });"
