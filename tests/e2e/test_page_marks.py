@@ -39,20 +39,19 @@ def filled(browser: Browser, deployment: Deployment) -> Deployment:
     """Publish accounts of two days, alerts, a band set by hand and another model, and log in."""
     yesterday = now_ms() - DAY_MS
     model = {"model_version": "3+0badcafe"}
-    deployment.publish_scores(
-        *(score(name, 1, time_ms=yesterday, band="healthy", score=85.0) for name in ("first", "second", "third")),
-        stand("first", 2, 300, **model),
-        stand("second", 2, 200, **model),
-    )
-    names = (("first", 1), ("second", 1), ("first", 2))
-    deployment.publish_alerts(
-        *(alert(name, seq, time_ms=now_ms() + at, name=name.title()) for at, (name, seq) in enumerate(names))
-    )
-    said = {"band": "at_risk", "reason": "champion left", "until": time_text(now_ms() + DAY_MS)}
-    deployment.publish_actions(taken("first", 1, "override", time_ms=yesterday, **said))
+    names = ("first", "second", "third")
+    deployment.publish_scores(*(score(name, 1, time_ms=yesterday, band="healthy", score=85.0) for name in names))
     browser.look()
     browser.driver.get(deployment.url + "/")
     log_in(browser, deployment.key)
+    browser.wait("return document.getElementById('band-healthy').innerText.includes('3')")  # so that it is a day
+    deployment.publish_scores(*(stand(name, 2, mrr, **model) for name, mrr in (("first", 300), ("second", 200))))
+    told = (("first", 1), ("second", 1), ("first", 2))
+    deployment.publish_alerts(
+        *(alert(name, seq, time_ms=now_ms() + at, name=name.title()) for at, (name, seq) in enumerate(told))
+    )
+    said = {"band": "at_risk", "reason": "champion left", "until": time_text(now_ms() + DAY_MS)}
+    deployment.publish_actions(taken("first", 1, "override", time_ms=yesterday, **said))
     browser.wait("return document.querySelectorAll('#rows > tr').length === 2")
     return deployment
 
@@ -60,8 +59,8 @@ def filled(browser: Browser, deployment: Deployment) -> Deployment:
 def test_somebody_acts_and_the_row_says_so(filled: Deployment, browser: Browser) -> None:
     """The same row, without a reload, lit up for a moment; a list of those in the old state loses it."""
     show(browser, filled, "/alerts")
+    browser.wait(STATES + " === 'New,New,New'")
     browser.run("window.untouched = true; window.row = document.querySelector('#rows > tr:nth-child(2)').id")
-    assert browser.run(STATES) == "New,New,New"
     filled.publish_actions(taken("second", 1, "acknowledge", alert_seq=1, alert_state="acknowledged"))
     browser.wait(STATE + " === 'Acknowledged'", 2)
     assert browser.run("return document.querySelector('#rows > tr:nth-child(2)').id === window.row")
