@@ -28,7 +28,7 @@ from tests.service.copy_kit import DAY_MS, Copy, stored
 ACCOUNTS: Final = 90
 DAYS: Final = 150
 SHOWN_DAYS: Final = 90
-OVERRIDE_DAYS: Final = 12  # so long ago the bands were set
+OVERRIDE_DAYS: Final = 8  # so long ago the bands were set
 OVERRIDES: Final = 4
 SEED: Final = 11
 

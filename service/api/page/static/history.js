@@ -8,8 +8,14 @@
     const rows = [...document.querySelectorAll("#history tbody tr")];
     const byDay = new Map(rows.map((row) => [seconds(row.dataset.day), row.dataset]));
     const days = daysBetween(rows[0].dataset.day, rows[rows.length - 1].dataset.day);
-    const value = (day) => (byDay.get(day)?.score ? Number(byDay.get(day).score) : null);
-    return { days, scores: days.map(value), marks: (name) => days.filter((day) => Number(byDay.get(day)?.[name] ?? 0) > 0) };
+    // A score stands until the next; a row without one is a day on which it became unknown.
+    let score = null;
+    const scores = days.map((day) => {
+      const row = byDay.get(day);
+      if (row) score = row.score ? Number(row.score) : null;
+      return score;
+    });
+    return { days, scores, marks: (name) => days.filter((day) => Number(byDay.get(day)?.[name] ?? 0) > 0) };
   };
 
   const line = (u, stroke, dash, x1, y1, x2, y2) => {

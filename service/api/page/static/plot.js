@@ -19,6 +19,7 @@ const plotting = (() => {
   const draw = (place, data, options) => {
     const axis = { stroke: colour("--text"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
     const short = new Intl.NumberFormat("en", { notation: "compact" });
+    const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
     plots.push(
       new uPlot(
         {
@@ -27,7 +28,7 @@ const plotting = (() => {
           legend: { show: false },
           cursor: { drag: { x: false, y: false } },
           tzDate: (time) => uPlot.tzDate(new Date(time * 1000), "UTC"),
-          axes: [axis, { ...axis, size: 48, values: (_, values) => values.map((value) => short.format(value)) }],
+          axes: [{ ...axis, space: 64, incrs: [1, 2, 5, 7, 14, 30].map((days) => days * DAY_SECONDS), values: (_, days) => days.map((day) => date.format(day * 1000)) }, { ...axis, size: 48, values: (_, values) => values.map((value) => short.format(value)) }],
           ...options,
         },
         data,
