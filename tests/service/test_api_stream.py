@@ -100,17 +100,18 @@ def test_scores_and_alerts_are_heard_as_they_come(served: Served) -> None:
         assert events.news() == ("erased", {"account": "acme"})
 
 
-def test_what_people_do_is_heard_by_those_whom_it_concerns(served: Served) -> None:
+@pytest.mark.parametrize("wanted", [{"owner": "dana"}, {"band": "at_risk"}, {"account": "acme"}])
+def test_what_people_do_is_heard_by_those_whom_it_concerns(served: Served, wanted: dict[str, str]) -> None:
     """An applied or refused action once, with the alert's new state; filters are those of the account as it stands."""
 
     async def act(copy: Copy) -> None:
-        await copy.scores(score("acme", 2, band="at_risk", owner="dana"), score("bolt", 1, owner="lee"))
+        await copy.scores(score("acme", 2, band="at_risk", owner="dana"), score("bolt", 1, owner="lee", band="healthy"))
         resolved: dict[str, Any] = {"alert_seq": 4, "alert_state": "resolved"}
         await copy.actions(taken("bolt", 1, "note"))
         await copy.actions(taken("acme", 1, "resolve", **resolved), taken("acme", 1, "resolve", **resolved))
         await copy.actions(taken("nobody", 1, "note", refusal="superseded"))
 
-    with following(served, kind="action") as events, following(served, kind="action", owner="dana") as mine:
+    with following(served, kind="action") as events, following(served, kind="action", **wanted) as mine:
         served.change(act)
         assert [events.news()[1]["account"] for _ in range(3)] == ["bolt", "acme", "nobody"]
         kind, data = mine.news()
