@@ -73,9 +73,9 @@ chaos: install ## break workers, brokers and links for up to an hour, and compar
 chaos-mutants: install ## run every seeded bug of the runtime against the scenario that must notice it
 	@$(BIN)/python -m tests.chaos --mutants $(ARGS)
 
-deploy-check: install ## hold deploy/ against running processes: metrics, rules, dashboards (builds promtool at first use: Go, some minutes)
-	@$(BIN)/python -m tests.deploy.promtool
-	@$(BIN)/python -m pytest tests/deploy $(ARGS)
+deploy-check: install ## hold deploy/ against running processes: metrics, rules, dashboards, image, compose file (installs Debian's Prometheus where it may)
+	@tests/deploy/tools.sh
+	@BUILD_IMAGE=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
 starts: install ## start and stop 200 workers on a busy machine while topics are being made (ARGS=COUNT)
 	@$(BIN)/python -m tests.chaos.starts $(ARGS)

@@ -59,7 +59,8 @@ def build_api(
             following = asyncio.create_task(api.state.hub.run())
             watch = CopyWatch(api.state.reader)
             try:
-                async with told(metrics_address, "api", [seen.samples, watch.samples], [watch.watch_forever]):
+                sources, watches = [seen.samples, watch.samples], [watch.watch_forever]
+                async with told(metrics_address, "api", sources, watches, watch.unready):
                     yield
             finally:
                 following.cancel()

@@ -26,6 +26,7 @@ COMMAND_MODULES = (
     "worker",
     "projector",
     "api",
+    "health",
     "keys",
     "publish",
     "replay",
@@ -38,6 +39,7 @@ COMMAND_MODULES = (
     "state",
     "act",
     "doctor",
+    "plan",
 )
 
 

@@ -68,7 +68,13 @@ def run_projector(settings: Settings) -> int:
                 open_projector(
                     bootstrap, writer, names, departed_seconds=departed_seconds, read_state=read_stored_state
                 ) as projector,
-                told(settings.metrics, "projector", [projector.samples, watch.samples], [watch.watch_forever]),
+                told(
+                    settings.metrics,
+                    "projector",
+                    [projector.samples, watch.samples],
+                    [watch.watch_forever],
+                    watch.unready,
+                ),
             ):
                 await projector.run(stop)
         return 0

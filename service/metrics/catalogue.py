@@ -302,7 +302,7 @@ REQUESTS: Final = Metric(
     "on call: errors of the API",
     (
         _ROUTE,
-        Label("method", ("GET", "HEAD", "OTHER")),
+        Label("method", ("GET", "HEAD", "POST", "OTHER")),
         Label("status", pattern=r"[1-5][0-9]{2}", bound="statuses of HTTP"),
     ),
     ("api",),
