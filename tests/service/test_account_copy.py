@@ -11,18 +11,14 @@ import pytest
 
 from agents.runtime.table import FORMAT, HEADER, MARKER_KEY
 from agents.stored_account import read_stored_state
-from schemas.times import time_text
-from service.account_copy.alerts_feed import list_alerts, told_alerts
-from service.account_copy.layout import ACCOUNT_ACTIONS_MAX, ACCOUNT_ALERTS_MAX, HISTORY_DAYS, ORPHAN_SECONDS
-from service.account_copy.marks import alert_state
+from service.account_copy.layout import ACCOUNT_ALERTS_MAX, ORPHAN_SECONDS
 from service.account_copy.reader import CopyReader
-from service.account_copy.rows import action_item, score_item, state_item, unpack, words_of
+from service.account_copy.rows import score_item, state_item, unpack, words_of
 from service.account_copy.writer import AT_END, CopyLost, CopyWriter
 from service.errors import StateError
 from service.scoring.state import AccountState
 from service.scoring.state_codec import decode
 from tests.service.copy_kit import (
-    DAY_MS,
     DEPARTED_SECONDS,
     NOON_MS,
     PLACE,
@@ -276,135 +272,6 @@ def test_alerts_are_kept_once_in_order_and_bounded(redis_url: str) -> None:
         assert await copy.client.ttl(copy.key("alerts:acme")) > 0
         await copy.scores(score("acme", 1))
         assert await copy.client.ttl(copy.key("alerts:acme")) == -1
-
-    with_copy(redis_url, job)
-
-
-FAR = "2099-01-01T00:00:00.000Z"
-ACTS: list[dict[str, Any]] = [
-    {"action": "acknowledge", "alert_seq": 1, "alert_state": "acknowledged"},
-    {"action": "snooze", "alert_seq": 2, "alert_state": "snoozed", "until": FAR},
-    {"action": "resolve", "alert_seq": 1, "alert_state": "resolved"},
-    {"action": "acknowledge", "alert_seq": 3, "refusal": "old_alert"},
-    {"action": "override", "band": "endangered", "reason": "champion left", "until": FAR},
-]
-
-
-async def _states(copy: Copy) -> dict[int, str]:
-    """Read the states of the alerts of acme, and see that the feed and the account say the same."""
-    reader = CopyReader(copy.client, copy.base)
-    fed = await list_alerts(reader, lambda _: True, None, 100)
-    one = [orjson.loads(told) for told in told_alerts(await reader.account("acme", 100))]
-    assert {told["seq"]: told["state"] for told in one} == {told["seq"]: told["state"] for told in fed.alerts}
-    return {told["seq"]: told["state"] for told in one}
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_what_people_did_ends_as_the_last_outcomes_say(redis_url: str, seed: int) -> None:
-    """However outcomes are shuffled and repeated: each alert is what its last one made of it; a refusal is no mark."""
-    messages = [taken("acme", seq, time_ms=NOON_MS + seq, **fields) for seq, fields in enumerate(ACTS, 1)]
-    mixed = messages * 3
-    random.Random(seed).shuffle(mixed)
-
-    async def job(copy: Copy) -> None:
-        await copy.scores(score("acme", 1))
-        await copy.alerts(*(alert("acme", seq, time_ms=NOON_MS + seq) for seq in range(1, 5)))
-        assert set((await _states(copy)).values()) == {"new"}
-        await copy.actions(*mixed)
-        assert await _states(copy) == {1: "resolved", 2: "snoozed", 3: "new", 4: "new"}
-        told = await CopyReader(copy.client, copy.base).actions("acme")
-        assert [action["action"] for action in told] == [fields["action"] for fields in ACTS]
-        assert told[-1]["reason"] == "champion left"
-
-    with_copy(redis_url, job)
-
-
-def test_a_snooze_is_over_when_its_time_comes_or_a_later_one_ends_it(redis_url: str) -> None:
-    """Then its alerts are new again; one that a later word had overtaken never counted."""
-    assert [alert_state(b"1:snoozed", b"1:1000", now_ms) for now_ms in (999, 1_000)] == ["snoozed", "new"]
-    assert alert_state(b"1:acknowledged", b"1:1000", 2_000) == "acknowledged"
-    assert alert_state(None, b"1:1000", 0) == "new"
-
-    async def job(copy: Copy) -> None:
-        snoozed: dict[str, Any] = {"alert_seq": 1, "alert_state": "snoozed"}
-        await copy.alerts(alert("acme", 1))
-        await copy.actions(taken("acme", 1, "snooze", until=FAR, **snoozed))
-        assert await _states(copy) == {1: "snoozed"}
-        await copy.actions(taken("acme", 2, "snooze", until=time_text(NOON_MS), refusal="superseded"))
-        assert await _states(copy) == {1: "snoozed"}
-        await copy.actions(taken("acme", 3, "snooze", until=time_text(NOON_MS)))
-        assert await _states(copy) == {1: "new"}
-
-    with_copy(redis_url, job)
-
-
-def test_actions_and_marks_are_bounded_and_live_as_long_as_the_account(redis_url: str) -> None:
-    """The last outcomes stay, marks as long as their alerts; of an account without a score both go in time."""
-
-    async def job(copy: Copy) -> None:
-        seqs = range(1, ACCOUNT_ALERTS_MAX + 11)
-        await copy.alerts(*(alert("acme", seq, time_ms=NOON_MS + seq) for seq in seqs))
-        acts: dict[str, Any] = {"action": "acknowledge", "alert_state": "acknowledged"}
-        await copy.actions(*(taken("acme", seq, alert_seq=seq, **acts) for seq in seqs))
-        assert await copy.client.zcard(copy.key("actions:acme")) == ACCOUNT_ACTIONS_MAX
-        assert {int(seq) for seq in await copy.client.hkeys(copy.key("marks:acme"))} == set(seqs[10:])
-        assert set((await _states(copy)).values()) == {"acknowledged"}
-        for key in ("actions:acme", "marks:acme"):
-            assert 0 < await copy.client.ttl(copy.key(key)) <= ORPHAN_SECONDS
-        await copy.scores(score("acme", 1))
-        for key in ("actions:acme", "marks:acme"):
-            assert await copy.client.ttl(copy.key(key)) == -1
-
-    with_copy(redis_url, job)
-
-
-@pytest.mark.parametrize("value", [b"", b"[]", alert("acme", 1)[1], taken("acme", 0, "note")[1], taken("b", 1, "x")[1]])
-def test_what_is_no_outcome_of_ours_is_refused(value: bytes) -> None:
-    """Another message, another account's, or one that names no action."""
-    with pytest.raises(ValueError):  # noqa: PT011 - any of them, as the libraries have their own
-        action_item(b"acme", value)
-
-
-def test_a_day_on_which_another_model_took_over_stays_one(redis_url: str) -> None:
-    """Whether the score says so or its version differs, and whatever scores follow on that day."""
-
-    async def job(copy: Copy) -> None:
-        days = [
-            (0, "1+aaaa", False),
-            (1, "1+aaaa", True),  # said by the worker: the account came from a model that the copy never saw
-            (1, "1+aaaa", False),
-            (2, "1+aaaa", False),
-            (3, "2:b+bbbb", False),
-            (3, "2:b+bbbb", False),
-            (4, "2:b+bbbb", False),
-        ]
-        for seq, (day, version, changed) in enumerate(days, 1):
-            time_ms = NOON_MS + day * DAY_MS
-            await copy.scores(score("acme", seq, time_ms=time_ms, model_version=version, model_changed=changed))
-        history = await CopyReader(copy.client, copy.base).history("acme")
-        assert [day.new_model for day in history.days] == [None, "1+aaaa", None, "2:b+bbbb", None]
-
-    with_copy(redis_url, job)
-
-
-def test_days_are_kept_as_they_ended_and_for_ninety(redis_url: str) -> None:
-    """Each day keeps its last score, of the portfolio what stood at its end; older days go; a catch-up is no day."""
-
-    async def job(copy: Copy) -> None:
-        await copy.scores(score("acme", 1, time_ms=NOON_MS - 200 * DAY_MS))  # still catching up
-        assert not await copy.client.exists(copy.key("days"))
-        await copy.live()
-        today = NOON_MS // DAY_MS
-        for seq, (days, band) in enumerate([(-95, "healthy"), (-2, "at_risk"), (-2, "endangered"), (0, "healthy")], 2):
-            await copy.scores(score("acme", seq, time_ms=NOON_MS + days * DAY_MS + seq, band=band, score=50.0))
-        days = await copy.client.hgetall(copy.key("history:acme"))
-        assert days == {b"%d" % (today - 2): b"5000:3:", b"%d" % today: b"5000:1:"}
-        kept = await copy.client.hgetall(copy.key("days"))
-        assert set(kept) == set(days)
-        ended = orjson.loads(kept[b"%d" % (today - 2)])
-        assert ended[ended.index("endangered|high_touch|EUR|accounts") + 1] == "1"
-        assert ended[ended.index("at_risk|high_touch|EUR|accounts") + 1] == "0"
-        assert HISTORY_DAYS == 90
 
     with_copy(redis_url, job)
 
