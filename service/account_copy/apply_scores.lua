@@ -5,6 +5,7 @@ local refused = refusal()
 if refused then return refused end
 
 local SORTS = {risk = 'r', mrr_at_risk = 'x', trend = 't'}
+local KINDS = {'account', 'history', 'alerts', 'actions', 'marks'}
 local EXACT = 2 ^ 53
 local seen, sums, sadd, srem, zadd, zrem
 
@@ -77,9 +78,19 @@ local function enter_indexes(row, old)
     function(word) gather(zadd, 'words', 0, word .. '\0' .. id) end)
 end
 
-local function keep_history(key, row, old)
+-- Gives the version of the model that took over on the row's day, or ''; a later score of that day takes nothing back.
+local function new_model(key, row, old, stored)
+  if row.y or (old and old.v ~= row.v) then
+    redis.call('HSET', key, 'changed', int(row.d) .. ':' .. row.v)
+    return row.v
+  end
+  local day, version = string.match(stored or '', '^(-?%d+):(.*)$')
+  return tonumber(day) == row.d and version or ''
+end
+
+local function keep_history(key, row, old, model)
   local day = int(row.d)
-  if redis.call('HSET', key, day, row.h) == 1 and old then
+  if redis.call('HSET', key, day, row.h .. ':' .. model) == 1 and old then
     for _, known in ipairs(redis.call('HKEYS', key)) do
       if tonumber(known) <= row.d - HISTORY_DAYS then redis.call('HDEL', key, known) end
     end
@@ -93,8 +104,9 @@ begin_gathering()
 for index = 5, #ARGV, 2 do
   local text, data = ARGV[index], ARGV[index + 1]
   local row = cmsgpack.unpack(text)
-  local keys = {prefix .. 'account:' .. row.a, prefix .. 'history:' .. row.a, prefix .. 'alerts:' .. row.a}
-  local stored = redis.call('HMGET', keys[1], 'seq', 'off', 'row')
+  local keys = {}
+  for _, kind in ipairs(KINDS) do keys[#keys + 1] = prefix .. kind .. ':' .. row.a end
+  local stored = redis.call('HMGET', keys[1], 'seq', 'off', 'row', 'changed')
   local newer
   if row.q then
     newer = not stored[1] or row.q > tonumber(stored[1])
@@ -114,7 +126,7 @@ for index = 5, #ARGV, 2 do
       if live then redis.call('XADD', stream, 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'erased', 'row', text) end
     else
       redis.call('HSET', keys[1], 'seq', int(row.q), 'off', int(row.o), 'row', text, 'data', data)
-      keep_history(keys[2], row, old)
+      keep_history(keys[2], row, old, new_model(keys[1], row, old, stored[4]))
       if row.d > day then day = row.d end
       if row.z then
         if counted then leave_indexes(old) end

@@ -1,4 +1,4 @@
-"""Follows scores, alerts and stored states and keeps the copy in Redis; scoring neither waits for it nor knows of it.
+"""Follows scores, alerts, states and what people did, and keeps the copy in Redis; scoring neither waits nor knows.
 
 The group only shares the partitions out among projectors. How far a partition is applied stands in Redis, beside the
 data: after every change of partitions, every failure of Redis and every sign that the copy is another, the projector
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError
 
-from service.account_copy.rows import Item, ReadState, alert_item, score_item, state_item
+from service.account_copy.rows import Item, ReadState, action_item, alert_item, score_item, state_item
 from service.account_copy.writer import AT_END, BATCH_MAX, CopyLost, CopyWriter, Kind
 from service.adapters.clients import errors_named, stop_consumer
 from service.adapters.redis_client import REDIS_FAILURES
@@ -225,6 +225,8 @@ def _item_maker(departed_seconds: int, read_state: ReadState) -> MakeItem:
             return score_item(record.key, record.value, record.offset, departed_seconds)
         if kind == "alerts":
             return alert_item(record.key, record.value)
+        if kind == "actions":
+            return action_item(record.key, record.value)
         return state_item(record.key, record.value, record.offset, read_state)
 
     return make
@@ -248,7 +250,12 @@ async def open_projector(
     bootstrap: str, writer: CopyWriter, names: TopicNames, *, departed_seconds: int, read_state: ReadState
 ) -> AsyncIterator[Projector]:
     """Open a projector in the group `<app id>-projector`; raises DependencyError for topics that do not exist."""
-    kinds: dict[str, Kind] = {names.scores: "scores", names.alerts: "alerts", names.changelog: "states"}
+    kinds: dict[str, Kind] = {
+        names.scores: "scores",
+        names.alerts: "alerts",
+        names.changelog: "states",
+        names.audit: "actions",
+    }
     counts = await existing_partitions(bootstrap, kinds)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,

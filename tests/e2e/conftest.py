@@ -53,6 +53,10 @@ class Deployment:
         """Publish alerts as a worker would."""
         produce(self.bootstrap, self.names.alerts, messages)
 
+    def publish_actions(self, *messages: tuple[bytes, bytes]) -> None:
+        """Publish what became of actions as a worker would."""
+        produce(self.bootstrap, self.names.audit, messages)
+
     def cut(self) -> None:
         """Break what the browser has open, and let it in no more."""
         self.link.set(Weather(reset=True), 0)

@@ -17,7 +17,7 @@ import pytest
 from schemas.times import time_text
 from service.account_copy.writer import AT_END
 from tests.service.api_kit import Served, serving
-from tests.service.copy_kit import DAY_MS, NOON_MS, Copy, alert, score
+from tests.service.copy_kit import DAY_MS, NOON_MS, SCORE, Copy, alert, score
 from tests.service.test_account_copy import random_score
 
 HOSTILE = [
@@ -331,8 +331,13 @@ def test_days_are_told_and_age_is_told(redis_url: str) -> None:
         assert history["stale"] is False
         assert history["as_of"] > time_text(NOON_MS)
         yesterday, today = history["days"]
-        assert (yesterday["band"], yesterday["model_changed"]) == ("healthy", False)
+        assert (yesterday["band"], yesterday["model_changed"], yesterday["new_model_version"]) == (
+            "healthy",
+            False,
+            None,
+        )
         assert (today["band"], today["model_changed"]) == ("endangered", True)
+        assert today["new_model_version"] == SCORE["data"]["model_version"]
         told = client.get("/v1/portfolio").json()
         assert [day["day"] for day in told["days"]] == [yesterday["day"], today["day"]]
         assert [list(day["by_band"]) for day in told["days"]] == [["healthy"], ["endangered"]]
