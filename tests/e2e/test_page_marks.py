@@ -14,13 +14,11 @@ from selenium.webdriver.common.keys import Keys
 
 from schemas.times import time_text
 from tests.e2e.browser import Browser
-from tests.e2e.conftest import Deployment
-from tests.e2e.test_page import focused, log_in, no_complaint, press, show, stand
+from tests.e2e.conftest import Deployment, stand
+from tests.e2e.pages import focused, log_in, press, show
 from tests.service.copy_kit import DAY_MS, alert, score, taken
 
-pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.slow]
-
-__all__ = ["no_complaint"]  # a fixture of all tests of the page
+pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("no_complaint")]
 
 STATE = "return document.querySelector(`#rows > tr:nth-child(${arguments[0]}) .state`)?.innerText"
 STATES = "return [...document.querySelectorAll('#rows .state')].map(state => state.innerText).join()"
@@ -59,7 +57,7 @@ def filled(browser: Browser, deployment: Deployment) -> Deployment:
 
 def test_somebody_acts_and_the_row_says_so(filled: Deployment, browser: Browser) -> None:
     """The same row, without a reload, lit up for a moment; a list of those in the old state loses it."""
-    show(browser, filled, "/alerts")
+    show(browser, filled.url, "/alerts")
     browser.wait(STATES + " === 'New,New,New'")
     browser.run("window.untouched = true; window.row = document.querySelector('#rows > tr:nth-child(2)').id")
     browser.wait("return performance.now() > 3000")  # what a page asks by itself when it was opened is over
@@ -68,7 +66,7 @@ def test_somebody_acts_and_the_row_says_so(filled: Deployment, browser: Browser)
     assert browser.run("return document.querySelector('#rows > tr:nth-child(2)').id === window.row")
     browser.wait("return [...document.querySelectorAll('#rows > tr.changed')].map(row => row.id).join() === window.row")
     assert browser.run("return window.untouched") is True
-    show(browser, filled, "/alerts?state=acknowledged")
+    show(browser, filled.url, "/alerts?state=acknowledged")
     filled.publish_actions(taken("second", 2, "resolve", alert_seq=1, alert_state="resolved"))
     browser.wait("return document.getElementById('empty')?.innerText.includes('passes these filters')")
 
@@ -76,13 +74,13 @@ def test_somebody_acts_and_the_row_says_so(filled: Deployment, browser: Browser)
 def test_filters_stay_over_a_reload(filled: Deployment, browser: Browser) -> None:
     """Chosen by keyboard, they are in the address, and after a reload in the form and in force."""
     filled.publish_actions(taken("second", 2, "resolve", alert_seq=1, alert_state="resolved"))
-    show(browser, filled, "/alerts")
+    show(browser, filled.url, "/alerts")
     browser.run("document.querySelector('select[name=state]').focus()")
     press(browser, "Res")
     browser.wait(STATES + " === 'Resolved'")
     browser.driver.find_element(By.NAME, "owner").send_keys("dana", Keys.ENTER)
     browser.wait("return location.search.includes('owner=dana')")
-    show(browser, filled, str(browser.run("return location.pathname + location.search")))
+    show(browser, filled.url, str(browser.run("return location.pathname + location.search")))
     assert browser.run("return document.querySelector('select[name=state]').value") == "resolved"
     assert browser.run("return document.querySelector('input[name=owner]').value") == "dana"
     assert browser.run(STATES) == "Resolved"
@@ -90,7 +88,7 @@ def test_filters_stay_over_a_reload(filled: Deployment, browser: Browser) -> Non
 
 def test_alerts_are_walked_by_keyboard(filled: Deployment, browser: Browser) -> None:
     """As the worklist is: j and k, a refresh keeps the place, Enter opens the account."""
-    show(browser, filled, "/alerts")
+    show(browser, filled.url, "/alerts")
     press(browser, "j", "j", "/")
     assert focused(browser) == "Second"
     filled.publish_actions(taken("first", 2, "acknowledge", alert_seq=2, alert_state="acknowledged"))
@@ -102,7 +100,7 @@ def test_alerts_are_walked_by_keyboard(filled: Deployment, browser: Browser) -> 
 
 def test_plots_are_drawn_and_a_band_can_be_left_out(filled: Deployment, browser: Browser) -> None:
     """By keyboard; it stays left out over refreshes, and nothing breaks when all are."""
-    show(browser, filled)
+    show(browser, filled.url)
     browser.wait(DRAWN, 2)
     before = browser.run(PICTURES)
     browser.run("document.getElementById('show-healthy').focus()")
@@ -121,7 +119,7 @@ def test_plots_are_drawn_and_a_band_can_be_left_out(filled: Deployment, browser:
 
 def test_the_marks_of_an_account_are_drawn(filled: Deployment, browser: Browser) -> None:
     """Each sign changes the picture; what it means is in the legend, when it was in the table."""
-    show(browser, filled, "/account?id=first")
+    show(browser, filled.url, "/account?id=first")
     browser.run("document.getElementById('history-table').open = true")
     text = browser.text("#history")
     for words in ("band set to At risk by dana", "champion left", "alert: At risk", "another model: 3+0badcafe"):
@@ -149,7 +147,7 @@ def test_nobody_is_shut_out(filled: Deployment, looks: Browser, width: int, dark
     """By axe, with every fold open: plots, legends, tables and states; nothing is cut off at the side."""
     looks.look(width=width, dark=dark)
     for path in PAGES:
-        show(looks, filled, path)
+        show(looks, filled.url, path)
         looks.run("document.querySelectorAll('details').forEach(details => { details.open = true; })")
         assert looks.barriers() == [], path
         assert looks.run("return document.documentElement.scrollWidth <= innerWidth"), path

@@ -67,7 +67,8 @@ def failed(text: str) -> logging.LogRecord:
     try:
         int(text)
     except ValueError:
-        return logging.LogRecord("redis", logging.ERROR, "redis.py", 1, "%s gave up", (text,), sys.exc_info())
+        stack = sys.exc_info()
+    return logging.LogRecord("redis", logging.ERROR, "redis.py", 1, "%s gave up", (text,), stack)
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
