@@ -133,7 +133,8 @@ class CopyReader:
         (data, state), found = await self._gathering.ask(
             ("HMGET", keys.account(account), "data", "state"), ("HGETALL", keys.history(account))
         )
-        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, _days(found))
+        days = _days(dict(zip(found[::2], found[1::2], strict=True)))
+        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, days)
 
     async def histories(self, accounts: Sequence[str]) -> list[list[HistoryDay]]:
         """Read the days of several accounts, oldest first; none of one that the copy does not have."""

@@ -71,6 +71,8 @@ def build_api(
     api = FastAPI(title=TITLE, version=API_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     api.state.model, api.state.keys, api.state.sessions = model, keys, Sessions()
     api.state.deployment = deployment
+    # The framework looks at every route of every part, twice, before it serves one; this one is asked most by far.
+    api.add_route(accounts.VIEW_PATH, accounts.account_view, ["GET"], include_in_schema=False)
     for part in (accounts, actions, overview, export, stream, page):
         api.include_router(part.routes)
     _add_probes(api)
