@@ -176,6 +176,7 @@ class Follower(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._tail = b""
         self.is_open = False
+        self.refusal = ""
         self.scores = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -186,7 +187,8 @@ class Follower(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Count, also what stands across two pieces."""
         if not self.is_open and not data.startswith(b"HTTP/1.1 200"):
-            raise BenchmarkError(data[:TOLD_MAX].decode(errors="replace"))
+            self.refusal = self.refusal or data[:TOLD_MAX].decode(errors="replace")
+            return
         self.is_open = True
         seen = self._tail + data
         self.scores += seen.count(SCORE)

@@ -217,6 +217,8 @@ async def measure_streams(
 async def _every(followers: Sequence[Follower], holds: Callable[[Follower], bool], what: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while not all(map(holds, followers)):
+        if refusal := next((follower.refusal for follower in followers if follower.refusal), ""):
+            raise BenchmarkError(refusal)
         if time.monotonic() > deadline:
             count = sum(map(holds, followers))
             raise BenchmarkError(f"only {count} of {len(followers)}: {what}")

@@ -36,9 +36,12 @@ def owner_name(number: int) -> str:
     return f"csm-{number:03d}"
 
 
-def score_data(number: int, seq: int, rng: random.Random) -> dict[str, Any]:
-    """Make an account's score, its numbers drawn."""
+def score_data(number: int, seq: int) -> dict[str, Any]:
+    """Make an account's score, its numbers drawn; from one `seq` to the next a factor changes."""
+    rng = random.Random(number)
     lost = [rng.uniform(0, 100 * WEIGHT) for _ in FACTORS]
+    for step in range(1, seq):
+        lost[(number + step) % len(FACTORS)] = rng.uniform(0, 100 * WEIGHT)
     score = 100 - sum(lost)
     return {
         "account": account_name(number),
@@ -50,10 +53,10 @@ def score_data(number: int, seq: int, rng: random.Random) -> dict[str, Any]:
         "model_version": "bench-1",
         "factors": [_factor(name, points, rng) for name, points in zip(FACTORS, lost, strict=True)],
         "name": f"Company {number} Ltd",
-        "tier": rng.choice(("high_touch", "low_touch")),
-        "mrr_minor": rng.randrange(10**6),
+        "tier": ("high_touch", "low_touch")[number % 2],
+        "mrr_minor": number * 7_919 % 10**6,
         "currency": "EUR",
-        "owner": owner_name(rng.randrange(OWNERS)),
+        "owner": owner_name(number // 2 % OWNERS),
         "stage": "active",
         "trend_7": rng.uniform(-10, 10),
         "trend_30": rng.uniform(-20, 20),
@@ -118,15 +121,14 @@ def message(kind: str, data: dict[str, Any]) -> bytes:
 
 async def publish_scores(deployment: Deployment, numbers: Iterable[int], seq: int) -> int:
     """Publish a score of each of these accounts; return how many."""
-    rng, names = random.Random(seq), deployment.names
-    return await _publish(deployment, names.scores, (("score", score_data(number, seq, rng)) for number in numbers))
+    data = (("score", score_data(number, seq)) for number in numbers)
+    return await _publish(deployment, deployment.names.scores, data)
 
 
 async def publish_alerts(deployment: Deployment, accounts: int) -> int:
     """Publish an alert of every fifth account; return how many."""
-    rng = random.Random(0)
     numbers = range(0, accounts, ALERTED_EVERY)
-    data = (("alert", alert_data(score_data(number, 1, rng))) for number in numbers)
+    data = (("alert", alert_data(score_data(number, 1))) for number in numbers)
     return await _publish(deployment, deployment.names.alerts, data)
 
 
