@@ -57,6 +57,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
     from service.api.deployment import Deployment
+    from service.api.http import Http
     from service.api.keys import KeyRing
     from service.cli.process_log import set_up_logging
     from service.commands import open_desk
@@ -89,6 +90,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=Http,
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
