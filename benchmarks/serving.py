@@ -178,7 +178,7 @@ def measure_lists(port: int, key: str, sizes: ServingSizes) -> list[Figure]:
 
 
 def _spread(asked: Asked, name: str, label: str, goal: float | None) -> list[Figure]:
-    cuts = statistics.quantiles(asked.taken, n=100)
+    cuts = statistics.quantiles(asked.taken, n=100, method="inclusive")
     return [
         Figure(f"{name}_p50_ms", f"{label}, p50", "ms", cuts[49] * 1e3),
         Figure(f"{name}_p99_ms", f"{label}, p99", "ms", cuts[98] * 1e3, goal=goal),

@@ -39,9 +39,14 @@ class _Together:
             self._transport.write(b"".join(parts))
 
 
+def together(transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> asyncio.Transport:
+    """Put a transport's writes together."""
+    return cast("asyncio.Transport", _Together(transport, loop))
+
+
 class Http(HttpToolsProtocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Serve a connection."""
-        super().connection_made(cast("asyncio.Transport", _Together(transport, self.loop)))
+        super().connection_made(together(transport, self.loop))
