@@ -113,7 +113,13 @@ def test_what_changes_alone_is_counted(
     redis_url: str, part: str, changes: dict[str, Any], sum_before: bytes, sum_after: bytes
 ) -> None:
     """Of an account that stays in its band, tier and currency only what changed moves the sums."""
-    facts: dict[str, Any] = {"band": "at_risk", "tier": "low_touch", "currency": "EUR", "mrr_minor": 700, "coverage": 0.5}
+    facts: dict[str, Any] = {
+        "band": "at_risk",
+        "tier": "low_touch",
+        "currency": "EUR",
+        "mrr_minor": 700,
+        "coverage": 0.5,
+    }
 
     async def job(copy: Copy) -> None:
         field = f"at_risk|low_touch|EUR|{part}"
