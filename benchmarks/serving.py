@@ -60,7 +60,7 @@ class ServingSizes:
     rounds: int  # of an event whose row is waited for
 
 
-FULL: Final = ServingSizes(accounts=100_000, updates=50_000, reads=20_000, plan_seconds=10, lists=200, rounds=20)
+FULL: Final = ServingSizes(accounts=100_000, updates=50_000, reads=15_000, plan_seconds=10, lists=200, rounds=20)
 QUICK: Final = ServingSizes(accounts=10_000, updates=5_000, reads=3_000, plan_seconds=2, lists=30, rounds=5)
 
 

@@ -101,36 +101,6 @@ def test_any_order_with_repeats_ends_as_the_last_scores_alone(redis_url: str, se
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("part", "changes", "sum_before", "sum_after"),
-    [
-        ("mrr", {"mrr_minor": 900}, b"700", b"900"),
-        ("coverage", {"coverage": 0.75}, b"5000", b"7500"),
-        ("accounts", {"score": 41.0}, b"1", b"1"),
-    ],
-)
-def test_what_changes_alone_is_counted(
-    redis_url: str, part: str, changes: dict[str, Any], sum_before: bytes, sum_after: bytes
-) -> None:
-    """Of an account that stays in its band, tier and currency only what changed moves the sums."""
-    facts: dict[str, Any] = {
-        "band": "at_risk",
-        "tier": "low_touch",
-        "currency": "EUR",
-        "mrr_minor": 700,
-        "coverage": 0.5,
-    }
-
-    async def job(copy: Copy) -> None:
-        field = f"at_risk|low_touch|EUR|{part}"
-        await copy.scores(score("acme", 1, **facts))
-        assert await copy.client.hget(copy.key("portfolio"), field) == sum_before
-        await copy.scores(score("acme", 2, **{**facts, **changes}))
-        assert await copy.client.hget(copy.key("portfolio"), field) == sum_after
-
-    with_copy(redis_url, job)
-
-
 def test_a_wiped_redis_is_noticed_and_begun_anew(redis_url: str) -> None:
     """The first write after a wipe is refused, and the new copy asks for everything from the start."""
 
