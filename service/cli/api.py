@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 import sys
@@ -103,6 +104,9 @@ async def _serve(server: uvicorn.Server) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    # What is loaded now stays: a collection that looked at it, every few seconds, would hold up all requests meanwhile.
+    gc.collect()
+    gc.freeze()
     await server.serve()
     return 0 if server.started else 1
 
