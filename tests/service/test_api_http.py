@@ -10,7 +10,9 @@ import uuid
 import pytest
 
 from service.api.http import together
+from service.api.requests_seen import RequestsSeen
 from tests.service.api_kit import serving
+from tests.service.copy_kit import score
 
 
 class Recorder(asyncio.Transport):
@@ -82,3 +84,16 @@ def test_questions_sent_at_once_are_answered_in_order(redis_url: str, size: int)
                 told += piece
     assert re.findall(rb"HTTP/1\.1 (\d+)", told) == [b"200", b"404", b"200"]
     assert told.endswith(b'{"live":true}')
+
+
+def test_the_route_that_is_asked_most_is_like_any_other(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who counts is told its template, never an account, and methods that the document does not have are refused."""
+    noted: list[tuple[str, str, int]] = []
+    monkeypatch.setattr(RequestsSeen, "note", lambda _, *request: noted.append(request[:3]))
+    asked = [("GET", "acme", 200), ("GET", "nobody", 404), ("HEAD", "acme", 405), ("POST", "acme", 405)]
+    with serving(redis_url, f"t{uuid.uuid4().hex[:8]}:") as served, served.client() as client:
+        served.change(lambda copy: copy.scores(score("acme", 1)))
+        for method, account, status in asked:
+            answer = client.request(method, f"/v1/accounts/{account}")
+            assert (answer.status_code, answer.headers.get("allow", "GET")) == (status, "GET")
+    assert noted == [("/v1/accounts/{account}", method, status) for method, _, status in asked]
