@@ -55,7 +55,7 @@ fmt: install ## format and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install ## measure throughput, latency, memory and recovery on the embedded broker (under 5 minutes)
+bench: install ## measure throughput, latency, memory, recovery, API and page on the embedded broker (five to six minutes)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 bench-peers: install ## compare with other engines, each installed at first use (up to an hour; ARGS="--only ours kstreams-1 --events 100000")

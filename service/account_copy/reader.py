@@ -133,7 +133,8 @@ class CopyReader:
             ("ZREVRANGE", keys.alerts(account), 0, alerts_max - 1),
             ("HGETALL", keys.marks(account)),
         )
-        return StoredView(None if data is None else unpack(data), state, [unpack(alert) for alert in alerts], marks)
+        told = [unpack(alert) for alert in alerts]
+        return StoredView(None if data is None else unpack(data), state, told, _pairs(marks))
 
     async def actions(self, account: str) -> list[dict[str, Any]]:
         """Read what became of the last actions on an account, oldest first."""
@@ -147,7 +148,7 @@ class CopyReader:
         (data, state), found = await self._gathering.ask(
             ("HMGET", keys.account(account), "data", "state"), ("HGETALL", keys.history(account))
         )
-        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, _days(found))
+        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, _days(_pairs(found)))
 
     async def histories(self, accounts: Sequence[str]) -> list[list[HistoryDay]]:
         """Read the days of several accounts, oldest first; none of one that the copy does not have."""
@@ -168,7 +169,7 @@ class CopyReader:
             pipe.hgetall(keys.of("portfolio"))
             pipe.hgetall(keys.of("days"))
             now, days = await pipe.execute()
-        return _sums(now), {int(day): _sums(_pairs(orjson.loads(counts))) for day, counts in sorted(days.items())}
+        return _sums(now), {int(day): _sums(_pairs(_texts(counts))) for day, counts in sorted(days.items())}
 
 
 def day_text(day: int) -> str:
@@ -184,10 +185,13 @@ def _days(found: Mapping[bytes, bytes]) -> list[HistoryDay]:
     return days
 
 
-def _pairs(flat: Sequence[str]) -> Mapping[bytes, bytes]:
-    # A script without a field gives an empty list or an empty object: it cannot tell them apart.
-    texts = [text.encode() for text in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+def _texts(stored: bytes) -> list[bytes]:
+    return [text.encode() for text in orjson.loads(stored)]
+
+
+def _pairs(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
+    # A script gives a hash as fields and values in turn, and one without a field as an empty list or an empty object.
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _sums(counts: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> dict[str, int]:

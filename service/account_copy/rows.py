@@ -22,7 +22,7 @@ FACTOR_POINTS_MIN: Final = 5.0  # a factor that costs less is not among an accou
 NAME_WORDS_MAX: Final = 3
 WORD_MAX: Final = 64
 _AT_RISK: Final = frozenset({"at_risk", "endangered"})
-_NO_TREND: Final = -101.0  # below the worst that a trend can sort as
+_NO_TREND: Final = "-101"  # below the worst that a trend can sort as
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 _Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]  # NUL ends words
@@ -200,9 +200,10 @@ def _row(score: _Score, offset: int) -> dict[str, Any]:
         "c": round(score.coverage * 10_000),
         "i": sets,
         "w": words_of(score.account, score.name),
-        "r": -1 if score.score is None else round(100 - score.score, 4),
-        "x": mrr if score.band in _AT_RISK else 0,
-        "t": _NO_TREND if score.trend_7 is None else round(-score.trend_7, 4),
+        # As Redis reads them: it would write out a number of Lua first, with all its digits.
+        "r": "-1" if score.score is None else f"{100 - score.score:.4f}",
+        "x": str(mrr) if score.band in _AT_RISK else "0",
+        "t": _NO_TREND if score.trend_7 is None else f"{-score.trend_7:.4f}",
         "d": as_of_ms // DAY_MS,
         "h": f"{points}:{BANDS.index(score.band)}",
         "v": score.model_version,

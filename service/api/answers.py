@@ -227,14 +227,12 @@ def answer(
     rest = {"stale": state.stale, "model_version": model_version, "coverage": coverage, **matter}
     body = orjson.dumps(rest)
     tag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag}
-    if state.as_of is not None:
-        headers[AS_OF_HEADER] = state.as_of
+    headers, as_of = {"ETag": tag}, state.as_of
+    if as_of is not None:
+        headers[AS_OF_HEADER] = as_of
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    return Response(
-        b'{"as_of":%s,%s' % (orjson.dumps(state.as_of), body[1:]), headers=headers, media_type="application/json"
-    )
+    return Response(b'{"as_of":%s,%s' % (orjson.dumps(as_of), body[1:]), headers=headers, media_type="application/json")
 
 
 def account_row(score: dict[str, Any]) -> dict[str, Any]:

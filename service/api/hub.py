@@ -92,7 +92,8 @@ class Hub:
 
     async def run(self) -> None:
         """Read until cancelled; a Redis that is away is waited for."""
-        while True:
+        task = asyncio.current_task()
+        while task is None or not task.cancelling():  # the client may have swallowed it
             try:
                 keys = (await self._reader.state()).keys
                 if keys != self._keys:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import random
@@ -247,6 +248,24 @@ def test_an_account_shows_what_was_published_and_changed(client: httpx.Client) -
     assert view["since_last_alert"]["seq"] == 29
     assert view["coverage"] == view["score"]["coverage"]
     assert view["model_version"] == view["score"]["model_version"]
+
+
+def test_many_reads_at_once_are_each_answered_with_their_own(served: Served) -> None:
+    """What goes to Redis together comes back apart, also when the server has forgotten the script."""
+    accounts = [f"acct-{number:03d}" for number in range(300)]
+    served.change(lambda copy: copy.client.script_flush())
+
+    async def read(asked: httpx.AsyncClient, account: str) -> tuple[str, int]:
+        view = (await asked.get(f"/v1/accounts/{account}")).json()
+        days = (await asked.get(f"/v1/accounts/{account}/history")).json()
+        assert days["account"] == account
+        return view["score"]["account"], len(days["days"])
+
+    async def read_all() -> list[tuple[str, int]]:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as asked:
+            return await asyncio.gather(*(read(asked, account) for account in accounts))
+
+    assert asyncio.run(read_all()) == [(account, 1) for account in accounts]
 
 
 def test_alerts_come_newest_first_and_filtered(client: httpx.Client) -> None:
