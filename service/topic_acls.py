@@ -36,7 +36,8 @@ def role_grants(names: TopicNames) -> dict[AclRole, list[Grant]]:
     everything = (*inputs, names.rekeyed, *dead_letters, *outputs, names.changelog, names.clock)
     return {
         "worker": [
-            Grant(("Read",), (*inputs, names.rekeyed, names.changelog), (names.app_id,)),
+            # Scores, too: what a worker that died wrote of them last is looked up.
+            Grant(("Read",), (*inputs, names.rekeyed, names.changelog, names.scores), (names.app_id,)),
             Grant(("Write",), (names.rekeyed, *dead_letters, *outputs, names.changelog)),
             Grant(("Describe",), (names.clock,)),
         ],

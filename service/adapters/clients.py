@@ -25,7 +25,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from service.errors import ConfigError, DependencyError
+from service.errors import ConfigError, DependencyError, NotAllowedError
 from service.settings import Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -134,7 +134,7 @@ async def errors_named(bootstrap: str) -> AsyncIterator[None]:
     try:
         yield
     except NOT_ALLOWED as error:
-        raise DependencyError(forbidden(bootstrap, error)) from error
+        raise not_allowed(bootstrap, error) from error
     except KafkaConnectionError as error:
         if reason := await _refusal(bootstrap):
             raise DependencyError(f"no Kafka answers at {bootstrap}: {reason}") from error
@@ -146,9 +146,9 @@ async def errors_named(bootstrap: str) -> AsyncIterator[None]:
         raise DependencyError(f"Kafka at {bootstrap} failed: {reason}; see its log") from error
 
 
-def forbidden(bootstrap: str, error: KafkaError) -> str:
-    """Say that the brokers let this user not do something, and what to do about it."""
-    return (
+def not_allowed(bootstrap: str, error: KafkaError) -> NotAllowedError:
+    """Say what the brokers do not let this user do, and what to do about it."""
+    return NotAllowedError(
         f"Kafka at {bootstrap} does not allow this to {_who(bootstrap)} ({' '.join(str(error).split())}): give it the "
         "rights of its role, see `vitals topics acls`"
     )

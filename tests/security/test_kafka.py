@@ -1,0 +1,352 @@
+"""Every role on a broker with TLS, logins and ACLs: each does its work with its own name, and nothing beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.errors import for_code
+
+from schemas.codec import encode_input
+from service.adapters.clients import SecuredBrokers, client_options, errors_named
+from service.adapters.embedded_kafka import free_ports
+from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
+from service.adapters.topic_admin import committed_offsets, ensure_topics, open_admin
+from service.errors import DependencyError
+from service.settings import Settings, load_settings
+from service.topic_acls import AclRole
+from service.topic_catalogue import TopicNames
+from tests.conftest import Vitals
+from tests.integration.kafka_tools import TestedProcess, produce, read_topic
+from tests.integration.test_api_live import wait_for
+from tests.security.acl_requests import ALLOW, ANY_HOST, LITERAL, OPERATIONS, TOPIC, create_acls
+from tests.security.kit import ADMIN, SecuredKafka, make_identity, variables
+from tests.security.redis_kit import PASSWORDS, TlsFront, guarded_redis, tls_before
+from tests.service.api_kit import serving
+
+pytestmark = pytest.mark.kafka
+
+NAMES = TopicNames(app_id="eu-health", prefix="eu-")
+USAGE, PAYMENTS, ACTIONS = (NAMES.input(kind) for kind in ("usage", "payment", "action"))
+ACTS = "/v1/accounts/acme/actions"
+NOTE = {"action": "note", "note": "called them"}
+ANSWER_SECONDS = 20.0
+Operation = Callable[[str, str], Awaitable[Any]]
+
+
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """Run the broker with topics and ACLs in place until the last test is done."""
+    secured = SecuredKafka(tmp_path_factory.mktemp("secured"), NAMES)
+    try:
+        secured.start()
+        asyncio.run(ensure_topics(secured.plain, NAMES))
+        secured.apply_acls()
+        yield secured
+    finally:
+        secured.stop()
+
+
+@pytest.fixture(scope="module")
+def redis(kafka: SecuredKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsFront]:
+    """Run Redis with its users, behind TLS of the same signer."""
+    folder = tmp_path_factory.mktemp("redis")
+    with guarded_redis(folder) as port, tls_before(port, make_identity(kafka.ca, folder, "redis")) as front:
+        yield front
+
+
+def event(number: int, account: str) -> bytes:
+    data = {"user": "ann"}
+    now_ms = time.time_ns() // 1_000_000
+    return encode_input("login", data, event_id=str(number), source="test", account=account, time_ms=now_ms)
+
+
+def publish(vitals: Vitals, settings: Settings, folder: Path, account: str) -> None:
+    file = folder / "event.ndjson"
+    file.write_bytes(event(1, account) + b"\n")
+    done = vitals("publish", str(file), **variables(settings))
+    assert done.returncode == 0, done.stderr
+
+
+def wait_records(kafka: SecuredKafka, topic: str, records: int, process: TestedProcess) -> None:
+    """Wait until a topic has so many."""
+    deadline = time.monotonic() + 60
+    while len(read_topic(kafka.plain, topic)) < records:
+        assert process.process.poll() is None, process.output()
+        assert time.monotonic() < deadline, process.output()
+        time.sleep(0.2)
+
+
+# -- each does its work ------------------------------------------------------------------------------------
+
+
+def test_every_role_does_its_work_with_its_own_name(
+    kafka: SecuredKafka, redis: TlsFront, tmp_path: Path, vitals: Vitals
+) -> None:
+    """An event is published, scored, copied, answered and acted on, a dead letter listed; no log has a secret."""
+
+    def start(role: AclRole, *options: str, **given: str) -> TestedProcess:
+        debug = {"VITALS_LOG_LEVEL": "debug", "VITALS_HOME": str(tmp_path)}
+        environment = {**variables(kafka.settings(role)), **debug, **given}
+        return TestedProcess(tmp_path / f"{role}.log", "service.cli.main", role, *options, **environment)
+
+    def copy_of(role: str) -> dict[str, str]:
+        return {"VITALS_REDIS": redis.url(f"vitals-{role}"), "VITALS_REDIS_CA": str(kafka.ca_file)}
+
+    port = free_ports(1)[0]
+    worker, projector = start("worker"), start("projector", **copy_of("projector"))
+    api = start("api", "--port", str(port), **copy_of("api"))
+    told: list[str] = []
+    with worker, projector, api, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        publish(vitals, kafka.settings("publisher"), tmp_path, "acme")
+        wait_for(client, "/v1/accounts/acme", api)
+        answer = client.post(ACTS, json=NOTE, headers={"Prefer": "wait=30", "Idempotency-Key": "called-acme"})
+        assert answer.status_code in {200, 201, 202}, answer.text
+        produce(kafka.plain, USAGE, [(b"acme", b"{")])
+        wait_records(kafka, NAMES.dead_letters("usage"), 1, worker)
+        system = client.get("/system")
+        assert "not json" in system.text
+        told += [client.get(path).text for path in ("/v1/model", "/openapi.json", "/livez")] + [system.text]
+        letters = vitals("dlq", "list", "--json", **variables(kafka.settings("operator")))
+        assert [count["reason"] for count in json.loads(letters.stdout)["counts"]] == ["not_json"], letters.stderr
+        doctor = vitals("doctor", "--json", **variables(kafka.settings("operator")))
+        found = {finding["check"]: finding["level"] for finding in json.loads(doctor.stdout)["findings"]}
+        assert {found["group"], found["lag"], found["clock"], found["topics"]} == {"OK"}, doctor.stdout
+        assert (api.terminate(), projector.terminate(), worker.terminate()) == (0, 0, 0)
+    told += [process.output() for process in (worker, projector, api)] + [doctor.stdout, letters.stdout]
+    secrets = [*kafka.passwords.values(), *PASSWORDS.values()]
+    assert not [secret for secret in secrets for text in told if secret in text]
+    outcomes = [json.loads(record.value)["data"]["action"] for record in read_topic(kafka.plain, NAMES.audit)]
+    assert outcomes == ["note"]
+
+
+def test_a_certificate_is_as_good_as_a_password(kafka: SecuredKafka, tmp_path: Path, vitals: Vitals) -> None:
+    """Worker and publisher known by their certificates alone do the same, with the same rights and no more."""
+    before = len(read_topic(kafka.plain, NAMES.scores))
+    publisher, worker = by_certificate(kafka, "publisher"), by_certificate(kafka, "worker")
+    log = tmp_path / "worker.log"
+    with TestedProcess(log, "service.cli.main", "worker", **variables(worker)) as process:
+        publish(vitals, publisher, tmp_path, "by certificate")
+        wait_records(kafka, NAMES.scores, before + 1, process)
+        assert process.terminate() == 0
+    with pytest.raises(DependencyError, match="does not allow this to the owner of VITALS_KAFKA_CERTIFICATE"):
+        run(read, SecuredBrokers(publisher), NAMES.scores)
+
+
+def by_certificate(kafka: SecuredKafka, role: AclRole, *, is_expired: bool = False) -> Settings:
+    identity = make_identity(kafka.ca, kafka.data, f"vitals-{role}", is_expired=is_expired)
+    return load_settings(
+        broker=kafka.mutual,
+        kafka_security="ssl",
+        kafka_ca=kafka.ca_file,
+        kafka_certificate=identity.certificate,
+        kafka_key=identity.key,
+        app_id=NAMES.app_id,
+        topic_prefix=NAMES.prefix,
+    )
+
+
+# -- and nothing beside it ---------------------------------------------------------------------------------
+
+
+async def write(bootstrap: str, topic: str) -> None:
+    producer = AIOKafkaProducer(**client_options(bootstrap), acks="all")
+    try:
+        await producer.start()
+        await producer.send_and_wait(topic, b"x", key=b"x", partition=0)
+    finally:
+        await producer.stop()
+
+
+async def read(bootstrap: str, topic: str) -> None:
+    consumer = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        await consumer.start()
+        await consumer._client._wait_on_metadata(topic)
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.getmany(timeout_ms=2_000)
+    finally:
+        await consumer.stop()
+
+
+async def join(bootstrap: str, group: str) -> None:
+    """Join a group with a topic that may be read by every role that reads anything."""
+    topic = NAMES.audit if "vitals-api" in repr(getattr(bootstrap, "settings", "")) else NAMES.changelog
+    consumer = AIOKafkaConsumer(topic, **client_options(bootstrap), group_id=group, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        await consumer.getmany(timeout_ms=2_000)
+    finally:
+        await consumer.stop()
+
+
+async def create(bootstrap: str, topic: str) -> None:
+    async with open_admin(bootstrap) as admin:
+        for _, error_code, _ in (await admin.create_topics([NewTopic(topic, 1, 1)])).topic_errors:
+            refuse(error_code)
+
+
+async def delete(bootstrap: str, topic: str) -> None:
+    async with open_admin(bootstrap) as admin:
+        for _, error_code in (await admin.delete_topics([topic])).topic_error_codes:
+            refuse(error_code)
+
+
+async def alter(bootstrap: str, topic: str) -> None:
+    async with open_admin(bootstrap) as admin:
+        request = IncrementalAlterConfigsRequest({topic: {"max.message.bytes": "4194304"}})
+        for error_code, *_ in (await admin._send_request(request)).resources:
+            refuse(error_code)
+
+
+async def grant(bootstrap: str, topic: str) -> None:
+    rule = (TOPIC, topic, LITERAL, "User:vitals-publisher", ANY_HOST, OPERATIONS["Describe"], ALLOW)
+    await create_acls(bootstrap, [rule])
+
+
+async def look_at_group(bootstrap: str, group: str) -> None:
+    await committed_offsets(bootstrap, group)
+
+
+def refuse(error_code: int) -> None:
+    if error_code:
+        raise for_code(error_code)
+
+
+def run(operation: Operation, bootstrap: str, what: str) -> None:
+    async def named() -> None:
+        async with errors_named(bootstrap), asyncio.timeout(ANSWER_SECONDS):
+            await operation(bootstrap, what)
+
+    asyncio.run(named())
+
+
+ALLOWED: list[tuple[AclRole | str, Operation, str]] = [
+    ("publisher", write, USAGE),
+    ("worker", read, USAGE),
+    ("worker", write, NAMES.scores),
+    ("worker", look_at_group, NAMES.app_id),
+    ("projector", read, NAMES.changelog),
+    ("projector", join, NAMES.projector_group),
+    ("api", write, ACTIONS),
+    ("api", read, NAMES.audit),
+    ("api", look_at_group, NAMES.app_id),
+    ("operator", alter, NAMES.scores),
+    (ADMIN, create, "another"),
+    (ADMIN, delete, "another"),
+    (ADMIN, grant, PAYMENTS),
+]
+FORBIDDEN: list[tuple[AclRole, Operation, str]] = [
+    ("publisher", read, NAMES.scores),
+    ("publisher", read, USAGE),
+    ("publisher", write, NAMES.alerts),
+    ("publisher", write, ACTIONS),
+    ("publisher", look_at_group, NAMES.app_id),
+    ("publisher", delete, USAGE),
+    ("api", write, NAMES.scores),
+    ("api", write, USAGE),
+    ("api", read, NAMES.scores),
+    ("api", read, NAMES.changelog),
+    ("api", join, NAMES.app_id),
+    ("projector", write, NAMES.alerts),
+    ("projector", write, NAMES.changelog),
+    ("projector", read, PAYMENTS),
+    ("projector", join, NAMES.app_id),
+    ("worker", delete, NAMES.scores),
+    ("worker", create, "another"),
+    ("worker", alter, NAMES.changelog),
+    ("worker", write, USAGE),
+    ("worker", join, NAMES.projector_group),
+    ("operator", delete, NAMES.changelog),
+    ("operator", write, NAMES.changelog),
+    ("operator", write, NAMES.scores),
+    ("operator", create, "another"),
+    ("operator", grant, USAGE),
+]
+
+
+def named(case: object) -> str:
+    return getattr(case, "__name__", str(case))
+
+
+@pytest.mark.parametrize(("role", "operation", "what"), ALLOWED, ids=named)
+def test_what_a_role_needs_is_allowed(role: str, operation: Operation, what: str, kafka: SecuredKafka) -> None:
+    """The very operations that are refused to others are done, so that a refusal is for the name alone."""
+    run(operation, SecuredBrokers(kafka.settings(role)), what)
+
+
+@pytest.mark.parametrize(("role", "operation", "what"), FORBIDDEN, ids=named)
+def test_what_a_role_does_not_need_is_refused(role: str, operation: Operation, what: str, kafka: SecuredKafka) -> None:
+    """The broker refuses it, and the error says to whom and what to do."""
+    with pytest.raises(DependencyError, match=f"does not allow this to user vitals-{role} .*vitals topics acls"):
+        run(operation, SecuredBrokers(kafka.settings(role)), what)
+
+
+@pytest.mark.parametrize("role", ["operator", "projector"])
+def test_a_worker_without_its_rights_stops_and_says_so(role: AclRole, kafka: SecuredKafka, tmp_path: Path) -> None:
+    """Whether they are missed at the start (the projector's) or at the first write (the operator's): one last line."""
+    log = tmp_path / "worker.log"
+    with TestedProcess(log, "service.cli.main", "worker", **variables(kafka.settings(role))) as process:
+        produce(kafka.plain, USAGE, [(b"acme", event(number, "acme")) for number in range(900, 908)])
+        assert process.process.wait(60) == 1
+    assert f"does not allow this to user vitals-{role} " in process.output().strip().splitlines()[-1], process.output()
+    assert "Traceback" not in process.output()
+
+
+# -- who is not let in, and whom we do not trust -----------------------------------------------------------
+
+
+def test_what_is_wrong_is_told_in_one_line(kafka: SecuredKafka, tmp_path: Path, vitals: Vitals) -> None:
+    """A wrong password, an unknown signer, expired certificates of either side: one line, an exit code, no secret."""
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.crt"))
+    (tmp_path / "wrong.password").write_text("hush-wrong\n")
+    good = variables(kafka.settings("worker"))
+    nameless = {name: good[name] for name in ("VITALS_KAFKA_CA", "VITALS_APP_ID", "VITALS_TOPIC_PREFIX")}
+    ssl = {**nameless, "VITALS_KAFKA_SECURITY": "ssl"}
+    wrong: list[tuple[str, dict[str, str], str]] = [
+        ("worker", {**good, "VITALS_KAFKA_PASSWORD_FILE": str(tmp_path / "wrong.password")}, "refuses the name or the"),
+        ("topics plan", {**good, "VITALS_KAFKA_CA": str(tmp_path / "other.crt")}, "unable to get local issuer"),
+        ("worker", {**ssl, "VITALS_BROKER": kafka.expired}, "certificate has expired"),
+        ("dlq list", {**ssl, "VITALS_BROKER": kafka.mutual}, "refuses our certificate (TLSV13_ALERT_CERTIFICATE_REQ"),
+        ("topics plan", variables(by_certificate(kafka, "worker", is_expired=True)), "refuses our certificate"),
+        ("topics plan", {**good, "VITALS_KAFKA_MECHANISM": "PLAIN"}, "does not offer the mechanism"),
+        (
+            "topics plan",
+            {**nameless, "VITALS_BROKER": kafka.sasl, "VITALS_KAFKA_CA": ""},
+            "ends the connection at once",
+        ),
+    ]
+    wrong[-1][1].pop("VITALS_KAFKA_CA")
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda case: vitals(*case[0].split(), **case[1]), wrong))
+    for (command, _, told), ended in zip(wrong, done, strict=True):
+        lines = ended.stderr.strip().splitlines()
+        assert told in ended.stderr, (command, ended.stderr)
+        assert (ended.returncode, len(lines)) == (1, 1), ended.stderr
+        assert lines[0].startswith("error: no Kafka answers at 127.0.0.1:"), ended.stderr
+        assert not [secret for secret in (*kafka.passwords.values(), "hush-wrong") if secret in ended.stderr]
+
+
+def test_an_api_with_a_wrong_password_serves_on_and_tells_nothing(
+    kafka: SecuredKafka, redis_url: str, tmp_path: Path
+) -> None:
+    """Reading does not need the brokers; the page of the system says that they refuse, and not what they were told."""
+    (tmp_path / "wrong.password").write_text("hush-wrong\n")
+    settings = kafka.settings("api", kafka_password_file=tmp_path / "wrong.password")
+    with serving(redis_url, "none:", settings=settings) as api, api.client() as client:
+        pages = [client.get(path) for path in ("/system", "/v1/model", "/v1/nothing", "/readyz")]
+        acted = client.post(ACTS, json=NOTE, headers={"Idempotency-Key": "called-acme"})
+    assert pages[0].status_code == 200
+    assert "refuses the name or the password" in pages[0].text
+    assert acted.status_code == 503
+    assert not [page.text for page in (*pages, acted) if "hush-" in page.text]
