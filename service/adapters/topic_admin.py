@@ -27,7 +27,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, client_options, errors_named
 from service.adapters.group_less import open_consumer
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
-from service.errors import ConfigError, DependencyError
+from service.errors import ConfigError, DependencyError, NotAllowedError
 from service.topic_catalogue import TopicNames, TopicSpec, topic_specs
 
 READY_SECONDS = 15.0
@@ -154,7 +154,10 @@ async def other_app_ids(bootstrap: str, names: TopicNames) -> list[str]:
     written = {topic for (topic, _), end in ends.items() if end}
     scoring = []
     for topic in sorted(written):
-        read = {name for name, _ in await committed_offsets(bootstrap, others[topic])}
+        try:
+            read = {name for name, _ in await committed_offsets(bootstrap, others[topic])}
+        except NotAllowedError:
+            continue  # its group is not for this user to see, as topics of others mostly are not either
         if read & {*names.inputs, names.rekeyed}:
             scoring.append(others[topic])
     return scoring

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -21,7 +23,7 @@ from schemas.codec import encode_input
 from service.adapters.clients import SecuredBrokers, client_options, errors_named
 from service.adapters.embedded_kafka import free_ports
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
-from service.adapters.topic_admin import committed_offsets, ensure_topics, open_admin
+from service.adapters.topic_admin import committed_offsets, end_offsets, ensure_topics, open_admin, other_app_ids
 from service.errors import DependencyError
 from service.settings import Settings, load_settings
 from service.topic_acls import AclRole
@@ -78,6 +80,23 @@ def publish(vitals: Vitals, settings: Settings, folder: Path, account: str) -> N
     assert done.returncode == 0, done.stderr
 
 
+class Pickled:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._file,)
+
+
+def listening(process: TestedProcess) -> set[tuple[str, int]]:
+    """Return where a process and its children listen."""
+    one = psutil.Process(process.process.pid)
+    found = [each for some in (one, *one.children(recursive=True)) for each in some.net_connections("inet")]
+    return {(each.laddr.ip, each.laddr.port) for each in found if each.status == psutil.CONN_LISTEN}
+
+
 def wait_records(kafka: SecuredKafka, topic: str, records: int, process: TestedProcess) -> None:
     """Wait until a topic has so many."""
     deadline = time.monotonic() + 60
@@ -93,7 +112,10 @@ def wait_records(kafka: SecuredKafka, topic: str, records: int, process: TestedP
 def test_every_role_does_its_work_with_its_own_name(
     kafka: SecuredKafka, redis: TlsFront, tmp_path: Path, vitals: Vitals
 ) -> None:
-    """An event is published, scored, copied, answered and acted on, a dead letter listed; no log has a secret."""
+    """An event is published, scored, copied, answered and acted on, a dead letter listed; no log has a secret.
+
+    Nothing listens but the API, and a pickled record is a dead letter like any other.
+    """
 
     def start(role: AclRole, *options: str, **given: str) -> TestedProcess:
         debug = {"VITALS_LOG_LEVEL": "debug", "VITALS_HOME": str(tmp_path)}
@@ -112,8 +134,10 @@ def test_every_role_does_its_work_with_its_own_name(
         wait_for(client, "/v1/accounts/acme", api)
         answer = client.post(ACTS, json=NOTE, headers={"Prefer": "wait=30", "Idempotency-Key": "called-acme"})
         assert answer.status_code in {200, 201, 202}, answer.text
-        produce(kafka.plain, USAGE, [(b"acme", b"{")])
+        produce(kafka.plain, USAGE, [(b"acme", pickle.dumps(Pickled(tmp_path / "unpickled")))])
         wait_records(kafka, NAMES.dead_letters("usage"), 1, worker)
+        assert not (tmp_path / "unpickled").exists()
+        assert (listening(worker), listening(projector), listening(api)) == (set(), set(), {("127.0.0.1", port)})
         system = client.get("/system")
         assert "not json" in system.text
         told += [client.get(path).text for path in ("/v1/model", "/openapi.json", "/livez")] + [system.text]
@@ -290,6 +314,18 @@ def test_what_a_role_does_not_need_is_refused(role: str, operation: Operation, w
     """The broker refuses it, and the error says to whom and what to do."""
     with pytest.raises(DependencyError, match=f"does not allow this to user vitals-{role} .*vitals topics acls"):
         run(operation, SecuredBrokers(kafka.settings(role)), what)
+
+
+def test_a_changelog_of_others_that_can_be_seen_is_no_hindrance(kafka: SecuredKafka) -> None:
+    """Who may describe it, and not its group, cannot tell who scores there, and goes on as if it were not seen."""
+    other = "eu-other-state-changelog"
+    run(create, kafka.plain, other)
+    produce(kafka.plain, other, [(b"x", b"x")])
+    rule = (TOPIC, other, LITERAL, "User:vitals-worker", ANY_HOST, OPERATIONS["Describe"], ALLOW)
+    asyncio.run(create_acls(kafka.plain, [rule]))
+    worker = SecuredBrokers(kafka.settings("worker"))
+    assert asyncio.run(end_offsets(worker, [other])) == {(other, 0): 1}
+    assert asyncio.run(other_app_ids(worker, NAMES)) == []
 
 
 @pytest.mark.parametrize("role", ["operator", "projector"])
