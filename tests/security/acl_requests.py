@@ -9,12 +9,13 @@ from itertools import chain
 from typing import Any
 
 from aiokafka.errors import for_code
-from aiokafka.protocol.admin import CreateAclsRequest_v1
+from aiokafka.protocol.admin import CreateAclsRequest_v1, DeleteAclsRequest
 from aiokafka.protocol.api import Request
 
 from service.adapters.topic_admin import open_admin
 
 # Numbers of Kafka's protocol.
+ANY_OPERATION = 1
 TOPIC, GROUP, LITERAL, ALLOW, ANY_HOST = 2, 3, 3, 3, "*"
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8, "DescribeConfigs": 10, "AlterConfigs": 11}
 
@@ -59,3 +60,12 @@ async def create_acls(bootstrap: str, rules: Sequence[Rule]) -> None:
         for error_code, error_message in response.creation_responses:
             if error_code:
                 raise for_code(error_code)(error_message)
+
+
+async def delete_acls(bootstrap: str, topic: str, principal: str) -> None:
+    """Take all rights on a topic away from somebody."""
+    async with open_admin(bootstrap) as admin:
+        request = DeleteAclsRequest(TOPIC, topic, LITERAL, principal, ANY_HOST, ANY_OPERATION, ALLOW)
+        ((error_code, error_message, *_),) = (await admin._send_request(request)).filter_responses
+        if error_code:
+            raise for_code(error_code)(error_message)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import pickle
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,35 +15,42 @@ import httpx
 import psutil
 import pytest
 import trustme
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import NewTopic
-from aiokafka.errors import for_code
 
 from schemas.codec import encode_input
-from service.adapters.clients import SecuredBrokers, client_options, errors_named
+from service.adapters.clients import SecuredBrokers
 from service.adapters.embedded_kafka import free_ports
-from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
-from service.adapters.topic_admin import committed_offsets, end_offsets, ensure_topics, open_admin, other_app_ids
+from service.adapters.topic_admin import end_offsets, ensure_topics, other_app_ids
+from service.api.deployment import LOOK_SECONDS
 from service.errors import DependencyError
 from service.settings import Settings, load_settings
 from service.topic_acls import AclRole
-from service.topic_catalogue import TopicNames
 from tests.conftest import Vitals
 from tests.integration.kafka_tools import TestedProcess, produce, read_topic
 from tests.integration.test_api_live import wait_for
-from tests.security.acl_requests import ALLOW, ANY_HOST, LITERAL, OPERATIONS, TOPIC, create_acls
+from tests.security.acl_requests import ALLOW, ANY_HOST, LITERAL, OPERATIONS, TOPIC, create_acls, delete_acls
 from tests.security.kit import ADMIN, SecuredKafka, make_identity, variables
+from tests.security.operations import (
+    NAMES,
+    Operation,
+    alter,
+    create,
+    delete,
+    grant,
+    join,
+    look_at_group,
+    read,
+    run,
+    write,
+)
 from tests.security.redis_kit import PASSWORDS, TlsFront, guarded_redis, tls_before
 from tests.service.api_kit import serving
+from tests.service.copy_kit import score
 
 pytestmark = pytest.mark.kafka
 
-NAMES = TopicNames(app_id="eu-health", prefix="eu-")
 USAGE, PAYMENTS, ACTIONS = (NAMES.input(kind) for kind in ("usage", "payment", "action"))
 ACTS = "/v1/accounts/acme/actions"
 NOTE = {"action": "note", "note": "called them"}
-ANSWER_SECONDS = 20.0
-Operation = Callable[[str, str], Awaitable[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -183,78 +190,6 @@ def by_certificate(kafka: SecuredKafka, role: AclRole, *, is_expired: bool = Fal
 # -- and nothing beside it ---------------------------------------------------------------------------------
 
 
-async def write(bootstrap: str, topic: str) -> None:
-    producer = AIOKafkaProducer(**client_options(bootstrap), acks="all")
-    try:
-        await producer.start()
-        await producer.send_and_wait(topic, b"x", key=b"x", partition=0)
-    finally:
-        await producer.stop()
-
-
-async def read(bootstrap: str, topic: str) -> None:
-    consumer = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False, auto_offset_reset="earliest")
-    try:
-        await consumer.start()
-        await consumer._client._wait_on_metadata(topic)
-        consumer.assign([TopicPartition(topic, 0)])
-        await consumer.getmany(timeout_ms=2_000)
-    finally:
-        await consumer.stop()
-
-
-async def join(bootstrap: str, group: str) -> None:
-    """Join a group with a topic that may be read by every role that reads anything."""
-    topic = NAMES.audit if "vitals-api" in repr(getattr(bootstrap, "settings", "")) else NAMES.changelog
-    consumer = AIOKafkaConsumer(topic, **client_options(bootstrap), group_id=group, enable_auto_commit=False)
-    try:
-        await consumer.start()
-        await consumer.getmany(timeout_ms=2_000)
-    finally:
-        await consumer.stop()
-
-
-async def create(bootstrap: str, topic: str) -> None:
-    async with open_admin(bootstrap) as admin:
-        for _, error_code, _ in (await admin.create_topics([NewTopic(topic, 1, 1)])).topic_errors:
-            refuse(error_code)
-
-
-async def delete(bootstrap: str, topic: str) -> None:
-    async with open_admin(bootstrap) as admin:
-        for _, error_code in (await admin.delete_topics([topic])).topic_error_codes:
-            refuse(error_code)
-
-
-async def alter(bootstrap: str, topic: str) -> None:
-    async with open_admin(bootstrap) as admin:
-        request = IncrementalAlterConfigsRequest({topic: {"max.message.bytes": "4194304"}})
-        for error_code, *_ in (await admin._send_request(request)).resources:
-            refuse(error_code)
-
-
-async def grant(bootstrap: str, topic: str) -> None:
-    rule = (TOPIC, topic, LITERAL, "User:vitals-publisher", ANY_HOST, OPERATIONS["Describe"], ALLOW)
-    await create_acls(bootstrap, [rule])
-
-
-async def look_at_group(bootstrap: str, group: str) -> None:
-    await committed_offsets(bootstrap, group)
-
-
-def refuse(error_code: int) -> None:
-    if error_code:
-        raise for_code(error_code)
-
-
-def run(operation: Operation, bootstrap: str, what: str) -> None:
-    async def named() -> None:
-        async with errors_named(bootstrap), asyncio.timeout(ANSWER_SECONDS):
-            await operation(bootstrap, what)
-
-    asyncio.run(named())
-
-
 ALLOWED: list[tuple[AclRole | str, Operation, str]] = [
     ("publisher", write, USAGE),
     ("worker", read, USAGE),
@@ -339,10 +274,30 @@ def test_a_worker_without_its_rights_stops_and_says_so(role: AclRole, kafka: Sec
     assert "Traceback" not in process.output()
 
 
+def test_a_right_that_is_taken_away_stops_the_worker(kafka: SecuredKafka, tmp_path: Path) -> None:
+    """It says what it may not do any more, and does not wait for brokers that are there; granted again, it starts."""
+    settings, log = kafka.settings("worker"), tmp_path / "worker.log"
+    user, topic = "User:vitals-worker", NAMES.dead_letters("survey")
+    with TestedProcess(log, "service.cli.main", "worker", **variables(settings)) as process:
+        process.wait_for("Worker ready")
+        asyncio.run(delete_acls(kafka.plain, topic, user))
+        assert process.process.wait(40) == 1
+    last = process.output().strip().splitlines()[-1]
+    assert f"does not allow this to user vitals-worker ([Error 29] TopicAuthorizationFailedError: {topic})" in last
+    assert "Traceback" not in process.output()
+    asyncio.run(create_acls(kafka.plain, [(TOPIC, topic, LITERAL, user, ANY_HOST, OPERATIONS["Write"], ALLOW)]))
+    with TestedProcess(log, "service.cli.main", "worker", **variables(settings)) as process:
+        deadline = time.monotonic() + 40
+        while process.output().count("Worker ready") < 2:
+            assert time.monotonic() < deadline, process.output()
+            time.sleep(0.1)
+        assert process.terminate() == 0
+
+
 # -- who is not let in, and whom we do not trust -----------------------------------------------------------
 
 
-def test_what_is_wrong_is_told_in_one_line(kafka: SecuredKafka, tmp_path: Path, vitals: Vitals) -> None:
+def test_what_is_wrong_is_told_in_one_line(kafka: SecuredKafka, redis_url: str, tmp_path: Path, vitals: Vitals) -> None:
     """A wrong password, an unknown signer, expired certificates of either side: one line, an exit code, no secret."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "other.crt"))
     (tmp_path / "wrong.password").write_text("hush-wrong\n")
@@ -351,6 +306,11 @@ def test_what_is_wrong_is_told_in_one_line(kafka: SecuredKafka, tmp_path: Path, 
     ssl = {**nameless, "VITALS_KAFKA_SECURITY": "ssl"}
     wrong: list[tuple[str, dict[str, str], str]] = [
         ("worker", {**good, "VITALS_KAFKA_PASSWORD_FILE": str(tmp_path / "wrong.password")}, "refuses the name or the"),
+        (
+            "projector",
+            {**good, "VITALS_KAFKA_PASSWORD_FILE": str(tmp_path / "wrong.password"), "VITALS_REDIS": redis_url},
+            "refuses the name or the",
+        ),
         ("topics plan", {**good, "VITALS_KAFKA_CA": str(tmp_path / "other.crt")}, "unable to get local issuer"),
         ("worker", {**ssl, "VITALS_BROKER": kafka.expired}, "certificate has expired"),
         ("dlq list", {**ssl, "VITALS_BROKER": kafka.mutual}, "refuses our certificate (TLSV13_ALERT_CERTIFICATE_REQ"),
@@ -379,10 +339,17 @@ def test_an_api_with_a_wrong_password_serves_on_and_tells_nothing(
     """Reading does not need the brokers; the page of the system says that they refuse, and not what they were told."""
     (tmp_path / "wrong.password").write_text("hush-wrong\n")
     settings = kafka.settings("api", kafka_password_file=tmp_path / "wrong.password")
-    with serving(redis_url, "none:", settings=settings) as api, api.client() as client:
+    with serving(redis_url, f"{tmp_path.name}:", settings=settings) as api, api.client() as client:
+        api.change(lambda copy: copy.scores(score("acme", 1)))
         pages = [client.get(path) for path in ("/system", "/v1/model", "/v1/nothing", "/readyz")]
         acted = client.post(ACTS, json=NOTE, headers={"Idempotency-Key": "called-acme"})
-    assert pages[0].status_code == 200
-    assert "refuses the name or the password" in pages[0].text
-    assert acted.status_code == 503
-    assert not [page.text for page in (*pages, acted) if "hush-" in page.text]
+        assert pages[0].status_code == 200
+        assert "refuses the name or the password" in pages[0].text
+        assert acted.status_code == 503
+        assert not [page.text for page in (*pages, acted) if "hush-" in page.text]
+        # The right one is read without a restart.
+        (tmp_path / "wrong.password").write_text(kafka.passwords["api"])
+        acted = client.post(ACTS, json=NOTE, headers={"Idempotency-Key": "now-right"})
+        assert acted.status_code == 202, acted.text
+        time.sleep(LOOK_SECONDS + 0.1)
+        assert "1 of 1 answer" in client.get("/system").text
