@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from service.adapters.clients import client_options
+from service.adapters.clients import NOT_ALLOWED, client_options, not_allowed
 from service.adapters.topic_admin import describe_partitions, ensure_topics
 from service.errors import DependencyError
 from service.input_files import FileEvent
@@ -73,6 +73,8 @@ async def publish_events(
         await producer.start()
         publisher = _Publisher(producer, names, {name: count or 1 for name, count in counts.items()})
         return await publisher.publish(_ReadAhead(events), stop or asyncio.Event(), progress)
+    except NOT_ALLOWED as error:
+        raise not_allowed(bootstrap, error) from error
     except KafkaError as error:
         raise DependencyError(
             f"Kafka at {bootstrap} did not take a batch: {error}; publish again: what arrived before is dropped as "

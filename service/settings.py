@@ -233,9 +233,13 @@ def _login_contradictions(settings: Settings) -> Iterator[str]:
         )
     if all(given):
         yield "set VITALS_KAFKA_PASSWORD or VITALS_KAFKA_PASSWORD_FILE, not both"
-    hosts = [address.rpartition(":")[0] for address in (settings.broker or "").split(",")]
-    if security == "sasl_plaintext" and not all(map(is_loopback, hosts)):
+    if security == "sasl_plaintext" and not reaches_loopback_only(settings):
         yield "VITALS_KAFKA_SECURITY=sasl_plaintext encrypts nothing, so it is for loopback only: set it to sasl_ssl"
+
+
+def reaches_loopback_only(settings: Settings) -> bool:
+    """Tell whether all brokers that the settings name are on this machine."""
+    return all(is_loopback(address.rpartition(":")[0]) for address in (settings.broker or "").split(","))
 
 
 def is_loopback(host: str) -> bool:

@@ -14,6 +14,7 @@ from service.adapters.clients import SecuredBrokers, client_options, errors_name
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
 from service.adapters.topic_admin import committed_offsets, open_admin
 from service.topic_catalogue import TopicNames
+from service.watch import follow
 from tests.security.acl_requests import ALLOW, ANY_HOST, LITERAL, OPERATIONS, TOPIC, create_acls
 
 NAMES = TopicNames(app_id="eu-health", prefix="eu-")
@@ -75,6 +76,12 @@ async def alter(bootstrap: str, topic: str) -> None:
 async def grant(bootstrap: str, topic: str) -> None:
     rule = (TOPIC, topic, LITERAL, "User:vitals-publisher", ANY_HOST, OPERATIONS["Describe"], ALLOW)
     await create_acls(bootstrap, [rule])
+
+
+async def watch(bootstrap: str, topic: str) -> None:
+    """Do what `vitals watch` does, for a moment."""
+    async for _ in follow(bootstrap, [topic], from_start=True, stop=asyncio.Event(), seconds=2):
+        return
 
 
 async def look_at_group(bootstrap: str, group: str) -> None:

@@ -40,11 +40,12 @@ from tests.security.operations import (
     look_at_group,
     read,
     run,
+    watch,
     write,
 )
 from tests.security.redis_kit import PASSWORDS, TlsFront, guarded_redis, tls_before
 from tests.service.api_kit import serving
-from tests.service.copy_kit import score
+from tests.service.copy_kit import GOLDEN, score
 
 pytestmark = pytest.mark.kafka
 
@@ -201,6 +202,7 @@ ALLOWED: list[tuple[AclRole | str, Operation, str]] = [
     ("api", read, NAMES.audit),
     ("api", look_at_group, NAMES.app_id),
     ("operator", alter, NAMES.scores),
+    ("operator", watch, NAMES.scores),
     (ADMIN, create, "another"),
     (ADMIN, delete, "another"),
     (ADMIN, grant, PAYMENTS),
@@ -215,6 +217,7 @@ FORBIDDEN: list[tuple[AclRole, Operation, str]] = [
     ("api", write, NAMES.scores),
     ("api", write, USAGE),
     ("api", read, NAMES.scores),
+    ("api", watch, NAMES.scores),
     ("api", read, NAMES.changelog),
     ("api", join, NAMES.app_id),
     ("projector", write, NAMES.alerts),
@@ -286,6 +289,15 @@ def test_a_right_that_is_taken_away_stops_the_worker(kafka: SecuredKafka, tmp_pa
     assert f"does not allow this to user vitals-worker ([Error 29] TopicAuthorizationFailedError: {topic})" in last
     assert "Traceback" not in process.output()
     asyncio.run(create_acls(kafka.plain, [(TOPIC, topic, LITERAL, user, ANY_HOST, OPERATIONS["Write"], ALLOW)]))
+
+
+def test_a_publisher_that_acts_is_told_that_it_may_not(kafka: SecuredKafka, tmp_path: Path, vitals: Vitals) -> None:
+    """To publish once more would not help, so the line does not say that."""
+    (example, *_) = json.loads((GOLDEN / "add_note.v1.examples.json").read_bytes())
+    (tmp_path / "act.ndjson").write_text(json.dumps(example) + "\n")
+    done = vitals("publish", str(tmp_path / "act.ndjson"), **variables(kafka.settings("publisher")))
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1), done.stderr
+    assert "does not allow this to user vitals-publisher" in done.stderr
 
 
 # -- who is not let in, and whom we do not trust -----------------------------------------------------------

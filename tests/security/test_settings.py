@@ -14,6 +14,7 @@ from service.adapters.clients import SecuredBrokers, client_options
 from service.adapters.embedded_kafka import resolve_bootstrap
 from service.adapters.embedded_redis import resolve_redis
 from service.adapters.redis_client import hidden
+from service.doctor import judge_security
 from service.errors import ConfigError
 from service.settings import Settings, load_settings
 from tests.conftest import Vitals
@@ -69,6 +70,32 @@ def test_every_command_refuses_them(command: str, vitals: Vitals) -> None:
     assert "plaintext logs nobody in" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert SECRET not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "told"),
+    [
+        ({"broker": "127.0.0.1:9092,localhost:9093"}, "OK", "plaintext"),
+        ({"broker": "127.0.0.1:9092,kafka:9092"}, "WARN", "read and change everything"),
+        ({"broker": "kafka:9093", "kafka_security": "ssl"}, "OK", "ssl"),
+        (
+            {
+                "broker": "kafka:9093",
+                "kafka_security": "sasl_ssl",
+                "kafka_username": "vitals-operator",
+                "kafka_password": SECRET,
+            },
+            "OK",
+            "sasl_ssl as vitals-operator",
+        ),
+    ],
+)
+def test_the_doctor_judges_how_brokers_are_reached(given: dict[str, object], level: str, told: str) -> None:
+    """Plain text is well on this machine only; elsewhere it is a warning with its cure; the password is not told."""
+    finding = judge_security(load_settings(**given))
+    assert (finding.level, told in finding.message) == (level, True)
+    assert bool(finding.cure) == (level == "WARN")
+    assert SECRET not in repr(finding)
 
 
 def test_a_password_is_never_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
