@@ -27,6 +27,7 @@ from service.errors import ConfigError, TopicError
 from service.ingest import Decoder
 from service.metrics.exposition import Exposition
 from service.metrics.loop_lag import LoopLag
+from service.metrics.probes import Health
 from service.scoring.model import Model
 from service.settings import Settings
 from service.topic_catalogue import TopicNames
@@ -36,7 +37,7 @@ from service.topic_catalogue import TopicNames
 class Deps:
     """What the worker is given from outside; `reload_asked` is set to have the settings' model file read anew.
 
-    `metrics` gets what the worker tells of itself.
+    `metrics` and `health` get what the worker tells of itself.
     """
 
     bootstrap: str
@@ -46,6 +47,7 @@ class Deps:
     fault_point: FaultPoint = no_fault
     reload_asked: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+    health: Health = field(default_factory=Health)
 
 
 async def check_topics_again(bootstrap: str, topics: TopicNames, partitions: int) -> None:
@@ -151,15 +153,16 @@ def build_app(settings: Settings, deps: Deps) -> RuntimeApp:
         app.task(loop)
     if settings.clock == "event":
         app.task(ingest.merge_forever)
-    _add_metrics(app, scorer, inputs, deps.metrics)
+    _add_metrics(app, scorer, inputs, deps)
     return app
 
 
-def _add_metrics(app: RuntimeApp, scorer: Scorer, inputs: Inputs, registry: CollectorRegistry) -> None:
+def _add_metrics(app: RuntimeApp, scorer: Scorer, inputs: Inputs, deps: Deps) -> None:
     metrics, lag = WorkerMetrics(app, scorer, inputs.names, APP_VERSION), LoopLag()
+    deps.health.unready = metrics.unready
 
     async def watch_loop() -> None:
         await lag.watch_forever()
 
     app.task(watch_loop)
-    registry.register(Exposition(lambda: chain(metrics.samples(), lag.samples()), app.loop))
+    deps.metrics.register(Exposition(lambda: chain(metrics.samples(), lag.samples()), app.loop))

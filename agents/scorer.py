@@ -20,6 +20,7 @@ from agents.partition_task import PartitionTask
 from agents.runtime.commit import Committer, first_error
 from agents.runtime.producer import OutRecord
 from agents.runtime.table import Partition
+from service.errors import ConfigError
 from service.outputs import CLOUD_EVENT_HEADERS, action_message, alert_message, score_message
 from service.scoring import effects
 from service.scoring.engine import mark_actions_told, mark_sent
@@ -140,10 +141,20 @@ class Scorer:
         return urgent > 0
 
     def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
-        """Start the task of a recovered partition."""
+        """Start the task of a recovered partition; raises ConfigError for one that follows the other clock."""
+        self._keep_clock(partition)
         task = self.tasks[partition.number] = PartitionTask(partition, self.model)
         task.take_over(unpublished)
         self.wake_urgent(task)
+
+    def _keep_clock(self, partition: Partition) -> None:
+        if partition.clock not in (None, self.clock):
+            raise ConfigError(
+                f"partition {partition.number} of {self.topics.changelog} follows the {partition.clock} clock, this "
+                f"worker the {self.clock} clock, which would move its accounts to another time for good: start it with "
+                f"--clock {partition.clock}, or give it a VITALS_APP_ID and a VITALS_TOPIC_PREFIX of its own"
+            )
+        partition.clock = self.clock
 
     def revoked(self, partition: Partition) -> None:
         """Drop the task of a revoked partition."""

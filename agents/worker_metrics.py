@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from agents.runtime.recovery import ChunkedRecovery
     from agents.runtime.transport import BatchConsumer
 
+# As much as the rule that tells of lag (deploy/prometheus) allows.
+READY_LAG_MS_MAX = 60_000
+
 
 class WorkerMetrics:
     """Reads the app and its scorer; `inputs` are the topics by source index."""
@@ -41,6 +44,33 @@ class WorkerMetrics:
         yield from self._accounts()
         yield from self._recovery()
 
+    def unready(self) -> Iterator[str]:
+        """Tell what keeps the worker from being ready; one without partitions, while others have them, is ready."""
+        app = self._app
+        if app.rebalancing:
+            yield "a rebalance is under way"
+        elif app.state_table.recovering:
+            yield f"state is read back: {self._recovery_of().remaining_records()} records to go"
+        elif not self._consumer_of().flow_active:
+            yield "starting: no partitions assigned yet"
+        else:
+            now_ms = self._scorer.now_ms()
+            late_ms = now_ms - min(self._oldest_unapplied_ms(), default=now_ms)
+            if late_ms > READY_LAG_MS_MAX:
+                yield f"{late_ms // 1000} s behind; a worker that is ready is {READY_LAG_MS_MAX // 1000} s at most"
+
+    def _oldest_unapplied_ms(self) -> Iterator[int]:
+        for name in self._inputs:
+            yield from self._unapplied(name)[1]
+
+    def _unapplied(self, topic: str) -> tuple[int, list[int]]:
+        """Count an input's records that are not applied yet, and give the oldest timestamps that are known of them."""
+        consumer = self._consumer_of()
+        owned = [TP(topic, number) for number in self._app.state_table.owned]
+        unapplied = {tp: records for tp in owned if (records := consumer.unapplied_records(tp))}
+        found = (consumer.oldest_unapplied_ms(tp) or self._scorer.figures.applied_to_ms.get(tp) for tp in unapplied)
+        return sum(unapplied.values()), [time_ms for time_ms in found if time_ms is not None]
+
     def _outcomes(self) -> Iterator[Sample]:
         scorer = self._scorer
         counted, events = scorer.counters.outcomes, scorer.events()
@@ -57,14 +87,10 @@ class WorkerMetrics:
         yield Sample(catalogue.SCORES, counted.get("scores", 0))
 
     def _lag(self) -> Iterator[Sample]:
-        consumer: BatchConsumer = self._app.consumer  # type: ignore[assignment]  # our transport's
         now_ms = self._scorer.now_ms()
         for name, topic in zip(self._inputs, catalogue.TOPICS, strict=True):
-            owned = [TP(name, number) for number in self._app.state_table.owned]
-            unapplied = {tp: records for tp in owned if (records := consumer.unapplied_records(tp))}
-            yield Sample(catalogue.LAG_RECORDS, sum(unapplied.values()), {"topic": topic})
-            found = (consumer.oldest_unapplied_ms(tp) or self._scorer.figures.applied_to_ms.get(tp) for tp in unapplied)
-            known = [time_ms for time_ms in found if time_ms is not None]
+            records, known = self._unapplied(name)
+            yield Sample(catalogue.LAG_RECORDS, records, {"topic": topic})
             yield Sample(catalogue.LAG_SECONDS, max(now_ms - min(known, default=now_ms), 0) / 1000, {"topic": topic})
             if known:
                 yield Sample(catalogue.OLDEST_UNAPPLIED, min(known) / 1000, {"topic": topic})
@@ -89,8 +115,16 @@ class WorkerMetrics:
             due_ms = min((task.due[0][0] for task in tasks if task.due), default=now_ms)
             yield Sample(catalogue.TICK_DELAY, max(now_ms - due_ms, 0) / 1000)
 
-    def _recovery(self) -> Iterator[Sample]:
+    def _consumer_of(self) -> BatchConsumer:
+        consumer: BatchConsumer = self._app.consumer  # type: ignore[assignment]  # our transport's
+        return consumer
+
+    def _recovery_of(self) -> ChunkedRecovery:
         recovery: ChunkedRecovery = self._app.tables.recovery  # type: ignore[attr-defined]  # our table manager's
+        return recovery
+
+    def _recovery(self) -> Iterator[Sample]:
+        recovery = self._recovery_of()
         is_recovering = bool(self._app.state_table.recovering)
         yield Sample(catalogue.RECOVERING, is_recovering)
         yield Sample(catalogue.RECOVERY_REMAINING, recovery.remaining_records() if is_recovering else 0)

@@ -170,6 +170,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="how workers, projectors and APIs log: lines for people, or one JSON object a line",
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -41,7 +41,9 @@ def role_grants(names: TopicNames) -> dict[AclRole, list[Grant]]:
             Grant(("Write",), (names.rekeyed, *dead_letters, *outputs, names.changelog)),
             Grant(("Describe",), (names.clock,)),
         ],
-        "projector": [Grant(("Read",), (names.scores, names.alerts, names.changelog), (names.projector_group,))],
+        "projector": [
+            Grant(("Read",), (names.scores, names.alerts, names.changelog, names.audit), (names.projector_group,))
+        ],
         "api": [
             Grant(("Read",), (names.audit, *dead_letters)),
             Grant(("Write",), (actions,)),

@@ -38,6 +38,7 @@ class WatchedMessage:
     figure: str
     sentence: str
     as_json: dict[str, Any]
+    alert_seq: int | None = None  # the alert's number within its account, which `vitals act --alert` takes
     suppressed: int = 0  # alerts held back since the one before
 
 
@@ -100,7 +101,7 @@ def _alert(record: ConsumedRecord) -> WatchedMessage:
     value = record.value or b""
     data = read_alert(value).data
     told = (data.as_of_ms, data.account, data.kind, _points(data.score), data.sentence)
-    return WatchedMessage(*told, orjson.loads(value), data.suppressed)
+    return WatchedMessage(*told, orjson.loads(value), data.seq, data.suppressed)
 
 
 def _action(record: ConsumedRecord) -> WatchedMessage:

@@ -26,8 +26,9 @@ CAUSE_SECONDS = 2.0
 # And so much for a last commit after an error, so that the rest can be stopped as well.
 LAST_COMMIT_SECONDS = 4.0
 
-# Young objects before a collection: batches and states are freed by reference counts, so collections find little.
-GC_THRESHOLDS = (50_000, 20, 1_000)
+# Young objects before a collection: batches and states are freed by reference counts, so collections find little, and
+# the second of two looks at some 20,000 objects at most: more would take longer than an alert should wait.
+GC_THRESHOLDS = (10_000, 1, 50_000)
 
 
 async def run_app(build: Callable[[], RuntimeApp], stop_seconds: float = STOP_SECONDS) -> int:

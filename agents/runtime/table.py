@@ -18,8 +18,8 @@ one ended (`own_ends`). When one does not, it stops, and the recovery of its res
 generation is the last one whose outputs were acknowledged (after a crash, exactly the keys of later generations may
 lack their outputs, and they are published again), its number of 8 bytes is the progress of the partition's time at the
 last commit, and its payload, JSON, has its writer's epoch and by topic the input offsets that were about to be
-committed: an input that ends before them was deleted and made anew. Beside them are the application's own notes on each
-input, and where the views ended: recovery publishes those again that were written after that.
+committed: an input that ends before them was deleted and made anew. Beside them are the application's clock and
+its notes on each input, and where the views ended: recovery publishes those again that were written after that.
 
 A release that cannot read a partition must not write one either, so whatever changes the meaning of a stored byte has
 a `FORMAT` of its own, and the marker too is a record that older releases refuse.
@@ -112,6 +112,7 @@ class Partition:
     """The values of one owned partition; `lock` serialises its flushes."""
 
     __slots__ = (
+        "clock",
         "data",
         "dirty",
         "epoch",
@@ -150,6 +151,7 @@ class Partition:
         self.lock = asyncio.Lock()
         self.input_ends: dict[str, int] = {}  # by topic: the offset after the last record that is in the state
         self.notes: dict[str, list[int]] = {}  # the application's own, by input topic, kept in the marker
+        self.clock: str | None = None  # which time the values follow; the application's own, kept in the marker
         self.marked: dict[str, Any] | None = None  # what the marker in the changelog tells; None when there is none
         self.own_ends: dict[str, int] = {}  # by topic that only the owner writes: the offset after its last record
         self.views_end: int | None = None  # where the marker says that the views ended
@@ -235,9 +237,8 @@ class Partition:
             return
         self.marker_epoch = epoch
         self.published_generation, self.progress = generation, progress
-        self.input_ends = told.get("input_ends", {})
-        self.notes = told.get("notes", {})
-        self.views_end = told.get("views_end")
+        self.input_ends, self.notes = told.get("input_ends", {}), told.get("notes", {})
+        self.views_end, self.clock = told.get("views_end"), told.get("clock")
         self.marked = self._told()
 
     def finish_recovery(self, doubtful: Collection[bytes] = ()) -> list[bytes]:
@@ -264,8 +265,9 @@ class Partition:
         return bool(self.input_ends or self.notes) and self.marked != self._told()
 
     def _told(self) -> dict[str, Any]:
-        notes = {"notes": {topic: list(told) for topic, told in self.notes.items()}} if self.notes else {}
-        return {"input_ends": dict(self.input_ends), **notes}
+        notes = {topic: list(told) for topic, told in self.notes.items()}
+        more = {"notes": notes, "clock": self.clock}
+        return {"input_ends": dict(self.input_ends), **{name: told for name, told in more.items() if told}}
 
     # -- flush -------------------------------------------------------------------------------------------
 
@@ -389,8 +391,7 @@ class PartitionedTable(Table[bytes, Any]):
     def drop_partitions(self) -> None:
         """Let go of every partition: late work on one of them changes an orphan and is never flushed."""
         dropped = list(self.owned.values())
-        self.owned = {}
-        self.recovering = {}
+        self.owned, self.recovering = {}, {}
         for partition in dropped:
             self.hooks.revoked(partition)
 

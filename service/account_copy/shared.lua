@@ -37,6 +37,14 @@ local function advance()
   if tonumber(ARGV[4]) > stored then redis.call('HSET', prefix .. 'offsets', ARGV[2], ARGV[4]) end
 end
 
+-- What belongs to an account lives as long as its score; without one, as it departed or comes in a moment, for a time.
+local function live_with(account, keys)
+  local life = redis.call('TTL', prefix .. 'account:' .. account)
+  if life == -2 then life = ORPHAN_SECONDS end
+  if life <= 0 then return end
+  for _, key in ipairs(keys) do redis.call('EXPIRE', key, life) end
+end
+
 -- The latest day that any score is of.
 local function note_day(day)
   local stored = tonumber(redis.call('HGET', copy, 'day') or '-1')

@@ -50,6 +50,11 @@ class CopyWatch:
                 mrr[band, currency] += value
         self._accounts, self._mrr = accounts, mrr
 
+    def unready(self) -> Iterator[str]:
+        """Tell what keeps the copy from being read."""
+        if not self._current_ms:
+            yield "the copy is not whole yet, or Redis does not answer"
+
     def samples(self) -> Iterator[Sample]:
         """Give what the last look found."""
         yield Sample(catalogue.COPY_CURRENT, self._current_ms / 1000)

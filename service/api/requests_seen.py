@@ -14,7 +14,7 @@ from service.metrics.catalogue import REQUEST_DURATION, REQUESTS
 from service.metrics.exposition import Sample
 
 NO_ROUTE: Final = "none"
-METHODS: Final = frozenset({"GET", "HEAD"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST"})
 
 
 class RequestsSeen:

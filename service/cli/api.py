@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -57,6 +58,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
     from service.api.deployment import Deployment
+    from service.api.http import Http
     from service.api.keys import KeyRing
     from service.cli.process_log import set_up_logging
     from service.commands import open_desk
@@ -91,6 +93,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=Http,
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
@@ -103,5 +106,8 @@ async def _serve(server: uvicorn.Server) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    # What is loaded now stays: a collection that looked at it, every few seconds, would hold up all requests meanwhile.
+    gc.collect()
+    gc.freeze()
     await server.serve()
     return 0 if server.started else 1

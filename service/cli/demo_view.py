@@ -146,7 +146,7 @@ def _latest_alerts(alerts: list[AlertData], rows: int) -> RenderableType:
             _text(alert.name or alert.account, "bold"),
             _text(_words(alert.kind), COLOURS.get(alert.kind, COLOURS[RULES])),
             score,
-            _text(alert_words(alert.sentence, alert.suppressed)),
+            _text(alert_words(alert.seq, alert.sentence, alert.suppressed)),
         )
     if not alerts:
         table.add_row("", Text("none yet", LABEL))

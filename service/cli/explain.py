@@ -134,7 +134,7 @@ def show(found: Explanation) -> None:
     for alert in reversed(alerts):
         line = Text(f"  {alert['as_of']}  ")
         line.append(f"{printable(alert['kind']):<{width}}  ", STYLES.get(alert["kind"], ""))
-        why = printable(alert_words(alert["sentence"], alert.get("suppressed", 0)))
+        why = printable(alert_words(alert["seq"], alert["sentence"], alert.get("suppressed", 0)))
         console.print(line.append(f"{_points(alert['score']):>6}  {found.alert_state(alert['seq']):<12}  {why}"))
     _show_actions(console, found)
 

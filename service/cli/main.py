@@ -20,12 +20,14 @@ from service.errors import VitalsError
 
 CLOSED_PIPE = 141  # as a shell tells of a command that SIGPIPE ended
 COMMAND_MODULES = (
+    "up",
     "kafka",
     "topics",
     "redis",
     "worker",
     "projector",
     "api",
+    "health",
     "keys",
     "publish",
     "replay",
@@ -38,6 +40,7 @@ COMMAND_MODULES = (
     "state",
     "act",
     "doctor",
+    "plan",
 )
 
 

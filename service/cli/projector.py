@@ -72,7 +72,11 @@ def run_projector(settings: Settings) -> int:
                 with client_muted():
                     projector = await stack.enter_async_context(opening)
                 async with told(
-                    settings.metrics, "projector", [projector.samples, watch.samples], [watch.watch_forever]
+                    settings.metrics,
+                    "projector",
+                    [projector.samples, watch.samples],
+                    [watch.watch_forever],
+                    watch.unready,
                 ):
                     await projector.run(stop)
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,9 +20,15 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text)
 
 
-def alert_words(sentence: str, suppressed: int) -> str:
-    """Say why an alert came, and how many were held back since the one before it."""
-    return f"{sentence} ({suppressed} held back before)" if suppressed else sentence
+def step_line(began: float, text: str) -> str:
+    """Write one step of a command that takes a while, with the seconds since it began."""
+    return f"{time.monotonic() - began:5.1f} s  {text}"
+
+
+def alert_words(seq: int, sentence: str, suppressed: int) -> str:
+    """Say which of the account's alerts it is, why it came, and how many were held back since the one before it."""
+    held_back = f" ({suppressed} held back before)" if suppressed else ""
+    return f"alert {seq}: {sentence}{held_back}"
 
 
 def action_words(taken: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.text import Text
 
 from service.cli.terminal import alert_words, printable
 from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from service.watch import WatchedMessage
 
 INTERRUPTED = 130
 STYLES = {
@@ -91,8 +94,7 @@ def run_watch(
                 if as_json:
                     print(json_line(message.as_json), flush=True)
                 else:
-                    why = alert_words(message.sentence, message.suppressed)
-                    cells = (message.subject, message.state, message.figure, why)
+                    cells = (message.subject, message.state, message.figure, _why(message))
                     console.print(table_line(time_text(message.time_ms), *cells))
                 shown += 1
                 if shown == limit:
@@ -100,6 +102,12 @@ def run_watch(
         return INTERRUPTED if stop.is_set() else 0
 
     return asyncio.run(run())
+
+
+def _why(message: WatchedMessage) -> str:
+    if message.alert_seq is None:
+        return message.sentence
+    return alert_words(message.alert_seq, message.sentence, message.suppressed)
 
 
 def json_line(message: dict[str, object]) -> str:

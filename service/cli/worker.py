@@ -64,7 +64,7 @@ def run_worker(settings: Settings, **deps: Any) -> int:
         with client_muted():
             partitions = await check_topics(bootstrap, TopicNames.from_settings(settings))
         made = Deps(bootstrap=bootstrap, partitions=partitions, model=model, reload_asked=reload_asked, **deps)
-        with serving(settings.metrics, made.metrics):
+        with serving(settings.metrics, made.metrics, made.health):
             return await run_app(lambda: build_app(settings, made))
 
     return asyncio.run(run())

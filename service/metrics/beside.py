@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
@@ -12,13 +12,18 @@ from prometheus_client import CollectorRegistry
 from service.metrics.catalogue import BUILD, Role
 from service.metrics.exposition import Exposition, Sample, Source, serving
 from service.metrics.loop_lag import LoopLag
+from service.metrics.probes import Health
 
 
 @contextlib.asynccontextmanager
 async def told(
-    address: str | None, role: Role, sources: list[Source], watches: list[Callable[[], Awaitable[None]]]
+    address: str | None,
+    role: Role,
+    sources: Sequence[Source],
+    watches: Sequence[Callable[[], Awaitable[None]]],
+    unready: Callable[[], Iterable[str]],
 ) -> AsyncIterator[None]:
-    """Serve the sources' samples at an address while the block runs, and run the watches that they need."""
+    """Serve the sources' samples and the probes while the block runs, and run the watches that they need."""
     lag = LoopLag()
 
     def samples() -> list[Sample]:
@@ -29,7 +34,7 @@ async def told(
     registry.register(Exposition(samples, asyncio.get_running_loop()))
     tasks = [asyncio.ensure_future(watch()) for watch in (lag.watch_forever, *watches)]
     try:
-        with serving(address, registry):
+        with serving(address, registry, Health(unready)):
             yield
     finally:
         for task in tasks:

@@ -54,7 +54,7 @@ class Metric:
 
 _TOPIC: Final = Label("topic", TOPICS)
 _BAND: Final = Label("band", get_args(Band))
-_COPIED: Final = Label("kind", ("scores", "alerts", "states"))
+_COPIED: Final = Label("kind", ("scores", "alerts", "states", "actions"))
 _ROUTE: Final = Label("route", ("none",), r"/[a-z0-9_/{}.:]{0,99}", "the routes of the API")
 
 EVENTS: Final = Metric(
@@ -302,7 +302,7 @@ REQUESTS: Final = Metric(
     "on call: errors of the API",
     (
         _ROUTE,
-        Label("method", ("GET", "HEAD", "OTHER")),
+        Label("method", ("GET", "HEAD", "POST", "OTHER")),
         Label("status", pattern=r"[1-5][0-9]{2}", bound="statuses of HTTP"),
     ),
     ("api",),

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app, start_http_server
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -24,8 +24,8 @@ from prometheus_client.registry import Collector
 from service.errors import ConfigError
 from service.metrics.buckets import Buckets
 from service.metrics.catalogue import Metric
-
-SCRAPE_SECONDS_MAX: Final = 5.0
+from service.metrics.in_loop import read_in_loop
+from service.metrics.probes import Health, with_probes
 
 
 class Sample(NamedTuple):
@@ -52,15 +52,7 @@ class Exposition(Collector):
 
     def collect(self) -> Iterable[Family]:
         """Read all samples now; raises TimeoutError when the loop does not get to it."""
-
-        async def read() -> list[Sample]:
-            return list(self._source())
-
-        reading = asyncio.run_coroutine_threadsafe(read(), self._loop)
-        try:
-            return families(reading.result(SCRAPE_SECONDS_MAX))
-        finally:
-            reading.cancel()  # of a loop that stands still, not each scrape may leave one behind
+        return families(read_in_loop(self._loop, lambda: list(self._source())))
 
 
 def families(samples: Iterable[Sample]) -> list[Family]:
@@ -98,8 +90,11 @@ def _checked(metric: Metric, labels: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def serving(address: str | None, registry: CollectorRegistry) -> Iterator[None]:
-    """Serve a registry at `host:port`, in a thread, while the block runs; nothing without an address."""
+def serving(address: str | None, registry: CollectorRegistry, health: Health) -> Iterator[None]:
+    """Serve a registry and the probes at `host:port`, in a thread, while the block runs; nothing without an address.
+
+    To be entered in the process' event loop.
+    """
     if address is None:
         yield
         return
@@ -109,6 +104,7 @@ def serving(address: str | None, registry: CollectorRegistry) -> Iterator[None]:
         server, thread = start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:
         raise ConfigError(f"metrics cannot be served at {address} (VITALS_METRICS): {error.strerror}") from None
+    server.set_app(with_probes(make_wsgi_app(registry), health, asyncio.get_running_loop()))
     try:
         yield
     finally:

@@ -83,6 +83,13 @@ A worker, a projector and an API serve their metrics to Prometheus at the addres
 `/metrics`, each process on a port of its own; unset, none does. What the parts count anyway is read at each scrape; for
 metrics alone, something is counted once for a batch or an alert, never for an event. No label holds an account.
 
+At the same address are two probes, in plain text, with status 503 and a reason a line when the answer is no.
+`/livez`: the event loop answers within 5 s, whether brokers or Redis do or not; a worker that does no work though they
+answer ends by itself (its watchdog). `/readyz`: partitions are assigned, no rebalance or recovery is under way, and no
+record waits for longer than a minute; of a projector or API, that the copy is whole and can be read. A liveness probe
+should have patience for ten seconds; a start takes as long as its recovery, so `/readyz` is the startup probe, too.
+`vitals health` asks both from the command line.
+
 The process' own figures (`process_cpu_seconds_total`, `process_resident_memory_bytes` and the like) are there too, as
 the client library has them.
 """

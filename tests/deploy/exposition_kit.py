@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemas.codec import encode_input
 from service.adapters.embedded_kafka import free_ports
 from service.adapters.topic_admin import ensure_topics
+from service.cli.health import ask
 from service.settings import Settings, load_settings
 from service.topic_catalogue import TOPIC_KINDS, TopicKind, TopicNames
 from tests.integration.kafka_tools import TestedProcess, produce
@@ -31,6 +32,8 @@ class Scraped:
     """What each role answered, as text."""
 
     texts: dict[str, str]
+    unready: dict[str, list[str]]
+    """Why each role says that it is not ready."""
 
     def families(self, role: str) -> dict[str, Family]:
         """Read a role's text as a client does; by name with `_total`."""
@@ -138,5 +141,7 @@ def scrape_all(broker: str, redis_url: str, folder: Path) -> Scraped:
         )
         texts["api"] = scrape(api[1])
         texts["worker"] = scrape(worker[1])
+        ports = {"worker": worker[1], "projector": projector[1], "api": api[1]}
+        unready = {role: ask(f"127.0.0.1:{port}", "/readyz")[1] for role, port in ports.items()}
         assert all(process.terminate(within_seconds=60) == 0 for process, _ in (api, projector, worker))
-    return Scraped(texts)
+    return Scraped(texts, unready)

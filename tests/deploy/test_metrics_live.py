@@ -32,6 +32,11 @@ def test_no_account_is_told(role: Role, scraped: Scraped) -> None:
     assert not [account for account in (*ACCOUNTS, "globex", "initech", "nobody") if account in text]
 
 
+def test_each_role_at_work_is_ready(scraped: Scraped) -> None:
+    """Nothing keeps a worker, projector or API that is through with its work from being ready."""
+    assert scraped.unready == {role: [] for role in EVERY_ROLE}
+
+
 def test_the_worker_tells_what_came_of_the_events(scraped: Scraped) -> None:
     """By topic and outcome; alerts by kind; the age of each scored event once."""
     events = {

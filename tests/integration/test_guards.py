@@ -153,6 +153,22 @@ def test_a_healthy_worker_is_left_alone(guarded: Guarded) -> None:
     assert "watchdog" not in worker.output()
 
 
+@pytest.mark.parametrize(("clock", "other"), [("wall", "event"), ("event", "wall")])
+def test_a_worker_of_the_other_clock_is_refused(guarded: Guarded, clock: str, other: str) -> None:
+    """It ends with 2 before it scores anything, and says how to start it; those of the deployment's clock go on."""
+    worker = guarded.ready(VITALS_CLOCK=clock)
+    guarded.publish()
+    guarded.wait(worker)
+    assert worker.terminate(END_SECONDS) == 0
+    stranger = guarded.start(VITALS_CLOCK=other)
+    assert stranger.process.wait(END_SECONDS) == 2
+    said = stranger.output()
+    assert f"follows the {clock} clock" in said
+    assert f"start it with --clock {clock}" in said
+    assert "Traceback" not in said
+    guarded.ready(VITALS_CLOCK=clock)
+
+
 def wait_end(worker: TestedProcess) -> int:
     """Wait for the worker to end by itself, in the time that a deleted topic may take; return its exit code."""
     return worker.process.wait(DEATH_SECONDS)

@@ -167,7 +167,8 @@ def test_alerts_are_watched_as_published(settings: Settings, tmp_path: Path, vit
     assert shown.returncode == 0, shown.stderr
     for event in (of_band, of_rule):
         (line,) = [line for line in shown.stdout.splitlines() if f" {event['data']['kind']} " in line]
-        for text in (event["time"], event["subject"], event["data"]["sentence"]):
+        numbered = f"alert {event['data']['seq']}: {event['data']['sentence']}"  # the number that `act --alert` takes
+        for text in (event["time"], event["subject"], numbered):
             assert text in line
         assert ("(2 held back before)" in line) == (event is of_rule)
     as_json = vitals("watch", "alerts", "--json", *options, **environment(settings))

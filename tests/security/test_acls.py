@@ -58,7 +58,13 @@ def test_the_commands_are_for_this_deployment(vitals: Vitals) -> None:
     granted = {(name, principal) for _, name, _, principal, *_ in rules(line)}
     assert granted == {
         (name, "User:CN=projector, O=A B")
-        for name in ("eu-health-scores", "eu-health-alerts", "eu-eu-state-changelog", "eu-eu-projector")
+        for name in (
+            "eu-health-scores",
+            "eu-health-alerts",
+            "eu-account-audit",
+            "eu-eu-state-changelog",
+            "eu-eu-projector",
+        )
     }
     told = json.loads(vitals("topics", "acls", "projector", "--json", **variables).stdout)
     (grant,) = told["projector"]

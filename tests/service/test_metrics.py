@@ -14,10 +14,11 @@ from prometheus_client.metrics_core import Metric as Family
 
 from service.adapters.embedded_kafka import free_ports
 from service.errors import ConfigError
-from service.metrics import catalogue, exposition
+from service.metrics import catalogue, in_loop
 from service.metrics.buckets import Buckets
 from service.metrics.catalogue import CATALOGUE, Label, Metric
 from service.metrics.exposition import Exposition, Sample, families, serving
+from service.metrics.probes import Health
 from service.settings import load_settings
 
 UNITS = {"seconds": "_seconds", "seconds since 1970": "_timestamp_seconds", "minor units": "_minor_units"}
@@ -111,7 +112,7 @@ def test_a_scrape_reads_in_the_loop_and_ends_with_the_block() -> None:
     async def run() -> str:
         registry = CollectorRegistry()
         registry.register(Exposition(source, asyncio.get_running_loop()))
-        with serving(f"127.0.0.1:{port}", registry):
+        with serving(f"127.0.0.1:{port}", registry, Health()):
             answer = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/metrics")
             text = str(answer.read(), "utf-8")
         assert read_in == [asyncio.get_running_loop()]
@@ -127,7 +128,7 @@ def test_a_scrape_reads_in_the_loop_and_ends_with_the_block() -> None:
 
 def test_a_loop_that_stands_still_fails_the_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     """So Prometheus sees the target down, instead of old figures."""
-    monkeypatch.setattr(exposition, "SCRAPE_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(in_loop, "READ_SECONDS_MAX", 0.1)
 
     async def stand_still() -> None:
         with pytest.raises(TimeoutError):
@@ -144,7 +145,8 @@ def test_an_address_that_is_taken_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ConfigError, match=rf"{address} \(VITALS_METRICS\)"), serving(address, CollectorRegistry()):
+        refused = pytest.raises(ConfigError, match=rf"{address} \(VITALS_METRICS\)")
+        with refused, serving(address, CollectorRegistry(), Health()):
             pass
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+import sys
 
-from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted
+import orjson
+import pytest
+
+from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted, formatter
+from service.settings import load_settings
 
 AWAY = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 29092)"
 
@@ -55,3 +60,32 @@ def test_the_client_is_heard_again_after_it_was_muted() -> None:
         assert client.level == logging.WARNING
     finally:
         client.setLevel(logging.NOTSET)
+
+
+def failed(text: str) -> logging.LogRecord:
+    """Make a record of an error whose own text says more than it should."""
+    try:
+        int(text)
+    except ValueError:
+        stack = sys.exc_info()
+    return logging.LogRecord("redis", logging.ERROR, "redis.py", 1, "%s gave up", (text,), stack)
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_secret_is_logged(form: str) -> None:
+    """Neither in a message nor in a stack, whoever writes it; what is around it stays."""
+    url = "redis://vitals:s3cr%2Ft-word@redis:6379/0"
+    line = formatter(load_settings(redis=url, log_format=form)).format(failed(f"{url} or s3cr/t-word"))
+    assert "s3cr" not in line
+    assert "redis://vitals:***@redis:6379/0" in line
+    assert "ValueError" in line
+
+
+def test_json_is_one_object_a_line() -> None:
+    """With time and zone, level, logger, message and, of an error, its stack."""
+    line = formatter(load_settings(log_format="json")).format(failed("away\nfor good"))
+    assert "\n" not in line
+    found = orjson.loads(line)
+    assert {"time", "level", "logger", "message", "exc_info"} == set(found)
+    assert (found["level"], found["logger"], found["message"]) == ("ERROR", "redis", "away\nfor good gave up")
+    assert found["time"].startswith("20")
