@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from service.adapters.clients import SecuredBrokers
 from service.adapters.embedded_config import LOG_SETTINGS, broker_properties, java_command
 from service.adapters.embedded_process import ProcessMark, send, spawn, state_of, wait_paused, wait_stopped
 from service.adapters.kafka_artifacts import kafka_version
@@ -336,7 +337,7 @@ class EmbeddedKafka:
 def resolve_bootstrap(settings: Settings) -> str:
     """Return the brokers that the settings name, or the embedded one if it runs."""
     if settings.broker:
-        return settings.broker
+        return settings.broker if settings.kafka_security == "plaintext" else SecuredBrokers(settings)
     status = EmbeddedKafka(settings.home).status()
     if status.state == "stopped":
         raise DependencyError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ import typer
 
 from service.cli.extras import require_api_extra
 from service.errors import ConfigError
-from service.settings import Settings, load_settings
+from service.settings import Settings, is_loopback, load_settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -54,6 +53,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     require_api_extra()
     import uvicorn
 
+    from service.adapters.clients import client_options
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
@@ -72,6 +72,8 @@ def run_api(settings: Settings, host: str, port: int) -> int:
             f"without API keys only this machine is served, and {host} is wider: make a key with "
             "`vitals keys add NAME` and name the file in VITALS_API_KEYS, or leave --host out"
         )
+    if settings.broker:
+        client_options(resolve_bootstrap(settings))  # a file that cannot be read is told now, not at the first question
     api = build_api(
         resolve_redis(settings),
         settings.redis_prefix,
@@ -109,13 +111,3 @@ async def _serve(server: uvicorn.Server) -> int:
     gc.freeze()
     await server.serve()
     return 0 if server.started else 1
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -20,7 +20,7 @@ from aiokafka.errors import IllegalStateError
 
 from service.account_copy.rows import Item, ReadState, action_item, alert_item, score_item, state_item
 from service.account_copy.writer import AT_END, BATCH_MAX, CopyLost, CopyWriter, Kind
-from service.adapters.clients import errors_named, stop_consumer
+from service.adapters.clients import client_options, errors_named, stop_consumer
 from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
@@ -269,8 +269,8 @@ async def open_projector(
     }
     counts = await existing_partitions(bootstrap, kinds)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=f"{names.prefix}{names.app_id}-projector",
+        **client_options(bootstrap),
+        group_id=names.projector_group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=FETCH_MAX_BYTES,
