@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from urllib.parse import unquote, urlsplit
+from contextlib import contextmanager, suppress
+from urllib.parse import parse_qs, unquote
 
 from pydantic import SecretStr
 from pythonjsonlogger.orjson import OrjsonFormatter
@@ -69,10 +69,21 @@ def secrets_of(settings: Settings) -> set[str]:
     found: set[str] = set()
     for value in (getattr(settings, name) for name in Settings.model_fields):
         if isinstance(value, SecretStr):
-            secret = value.get_secret_value()
-            password = urlsplit(secret).password if "://" in secret else secret
-            found |= {password, unquote(password)} if password else set()
-    return found
+            found.update(_passwords(value.get_secret_value()))
+    if settings.kafka_password_file is not None:
+        with suppress(OSError, UnicodeDecodeError):  # whoever needs it says so
+            found.add(settings.kafka_password_file.read_text(encoding="utf-8").rstrip("\r\n"))
+    return found - {""}
+
+
+def _passwords(secret: str) -> Iterator[str]:
+    before, _, options = secret.partition("?")
+    _, is_url, rest = before.partition("://")
+    if not is_url:
+        yield secret
+        return
+    password = rest.rpartition("@")[0].partition(":")[2]
+    yield from (password, unquote(password), *parse_qs(options).get("password", ()))
 
 
 def formatter(settings: Settings) -> logging.Formatter:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 import orjson
 import pytest
 
-from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted, formatter
+from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted, formatter, secrets_of
 from service.settings import load_settings
 
 AWAY = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 29092)"
@@ -79,6 +80,15 @@ def test_no_secret_is_logged(form: str) -> None:
     assert "s3cr" not in line
     assert "redis://vitals:***@redis:6379/0" in line
     assert "ValueError" in line
+
+
+def test_a_secret_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    """In a file, in the options of a URL, and with the signs that a URL has for itself."""
+    password = tmp_path / "password"
+    password.write_text("from-a-file\n", encoding="utf-8")
+    kafka = {"kafka_security": "sasl_ssl", "kafka_username": "worker", "kafka_password_file": password}
+    found = secrets_of(load_settings(redis="redis://:a/b:c@redis:6379/0?password=in%20options", broker="b:1", **kafka))
+    assert found == {"from-a-file", "a/b:c", "in options"}
 
 
 def test_json_is_one_object_a_line() -> None:
