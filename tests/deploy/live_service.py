@@ -9,7 +9,6 @@ import asyncio
 import base64
 import contextlib
 import itertools
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from random import Random
 from typing import Final
 
 from schemas.codec import encode_input
+from schemas.times import time_text
 from service.adapters.embedded_kafka import free_ports
 from service.adapters.embedded_redis import EmbeddedRedis
 from service.adapters.topic_admin import ensure_topics
@@ -26,6 +26,7 @@ from service.settings import Settings, load_settings
 from service.topic_catalogue import TopicKind, TopicNames
 from tests.chaos.cluster import CLEAR, Cluster
 from tests.chaos.proxy import Weather
+from tests.deploy.again import Again
 from tests.deploy.exposition_kit import DAY_MS, scrape, start_scraped, wait_for
 from tests.integration.kafka_tools import TestedProcess, produce
 
@@ -36,37 +37,9 @@ POISON_SHARE: Final = 2 / 100
 BIG_BYTES: Final = 60_000
 BIG_EVENTS: Final = 300
 NEW_ACCOUNTS: Final = 600
-BANDS: Final = {"healthy": ACCOUNTS, "endangered": 1}
+BANDS: Final = {"healthy": ACCOUNTS, "at_risk": 1}
 # Longer than any of our faults, so that none of them costs the worker its partitions.
 SESSION_TIMEOUT_SECONDS: Final = "90"
-
-
-class Again:
-    """Does something again and again in a thread until the block ends; what it raises is raised then."""
-
-    def __init__(self, work: Callable[[], None], pause_seconds: float) -> None:
-        self._work = work
-        self._pause_seconds = pause_seconds
-        self._ended = threading.Event()
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._pause_seconds):
-            try:
-                self._work()
-            except Exception as error:  # raised in the test's thread
-                self._error = error
-                return
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join(30)
-        if self._error is not None:
-            raise self._error
 
 
 class LiveService:
@@ -87,7 +60,7 @@ class LiveService:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Run everything until the block ends; all accounts are in the copy when it begins, one in danger for long."""
+        """Run everything until the block ends; all accounts are in the copy when it begins, one at risk."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._cluster.stop)
             self._cluster.start()
@@ -162,11 +135,17 @@ class LiveService:
     def _publish_habits(self) -> None:
         """Publish what makes every account known: facts, and a login a day until today."""
         now_ms = _now_ms()
-        habits = {f"a{number}": range(HABIT_DAYS, -1, -1) for number in range(ACCOUNTS)}
-        habits["quiet"] = range(2 * HABIT_DAYS, 30, -1)
-        self._produce("account", [self._facts(name, now_ms - days[0] * DAY_MS) for name, days in habits.items()])
-        logins = [self._login(name, now_ms - day * DAY_MS) for name, days in habits.items() for day in days]
-        self._produce("usage", logins)
+        begin_ms = now_ms - HABIT_DAYS * DAY_MS
+        names = [f"a{number}" for number in range(ACCOUNTS)]
+        by_hand: dict[str, object] = {
+            "override_band": "at_risk",
+            "override_reason": "test",
+            "override_until": time_text(now_ms + DAY_MS),
+        }
+        watched = self._event("account_updated", by_hand, "watched")
+        self._produce("account", [*(self._facts(name, begin_ms) for name in (*names, "watched")), watched])
+        days = range(HABIT_DAYS, -1, -1)
+        self._produce("usage", [self._login(name, now_ms - day * DAY_MS) for name in names for day in days])
 
     def _publish_logins(self) -> None:
         bad = [(b"a0", b"not json")] if self.poisoned else []
