@@ -19,9 +19,8 @@ from typing import Any, Final
 import yaml
 
 from service.adapters.embedded_kafka import free_ports
-from tests.deploy.promtool import ROOT
+from tests.deploy.promtool import RULES
 
-RULES: Final = ROOT / "deploy" / "prometheus" / "vitals.rules.yml"
 MINUTES: Final = {"m": 1, "h": 60, "d": 24 * 60}
 SHORTER: Final = {"max(vitals_lag_seconds) > 60": "max(vitals_lag_seconds) > 6", 'le="30.0"': 'le="10.0"'}
 START_SECONDS: Final = 30.0

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from shutil import which
 from typing import Final
@@ -31,30 +31,93 @@ pytestmark = [
     pytest.mark.live,
     pytest.mark.skipif(which("prometheus") is None, reason="no Prometheus: tests/deploy/tools.sh installs Debian's"),
 ]
-# Longer than every window and every `for` that is not of hours.
-WELL_SECONDS: Final = 20.0
+WELL_SECONDS: Final = 20.0  # longer than every `for`; rates are judged before their windows are full
 FIRES_SECONDS: Final = 60.0
 BEHIND: Final = 'vitals_lag_records{topic="usage"}'
-STATES: Final = {
-    "the link to the brokers is cut": {"VitalsLagTime", "VitalsNoProgress", "VitalsStaleScores"},
-    "the link is whole again, everything is late": {"VitalsEventsScoredLate", "VitalsAlertsLate"},
-    "much was late, records are no events, many accounts cross": {
-        "VitalsEventsScoredLateSlowly",
-        "VitalsAlertsLateSlowly",
-        "VitalsDeadLetterRatio",
-        "VitalsAlertWave",
-    },
-    "Redis is gone": {"VitalsCopyBehind", "VitalsApiFails"},
-    "a new worker cannot read its state back, and nobody publishes": {"VitalsRecoveryTooLong", "VitalsNoInput"},
-    "the worker is killed": {"VitalsNoWorker"},
-}
-STATE_OF: Final = {alert: state for state, alerts in STATES.items() for alert in alerts}
 QUERIES: Final = [
     (path.stem, target["expr"])
     for path in sorted(FOLDER.glob("*.json"))
     for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]
     for target in panel["targets"]
 ]
+
+
+@contextmanager
+def _cut(service: LiveService) -> Iterator[None]:
+    """Cut the link while events are on their way in and scores on their way out, as a slow one lets us see."""
+    service.slow_link(500_000)
+    service.publish_big()
+    with Again(service.publish_new, 1.0):
+        service.wait_worker(lambda told: told.get(BEHIND, 0) > 100 and told["vitals_scores_waiting"] > 0)
+    service.cut_link()
+    service.publish_complaints(range(1, 14))
+    yield
+    service.mend_link()
+
+
+@contextmanager
+def _poison(service: LiveService) -> Iterator[None]:
+    service.poisoned = True
+    service.publish_complaints(range(14, 44))
+    yield
+    service.poisoned = False
+
+
+@contextmanager
+def _no_redis(service: LiveService) -> Iterator[None]:
+    service.silent = True  # from now on
+    service.redis.kill()
+    yield
+    service.redis.start()
+
+
+@contextmanager
+def _no_recovery(service: LiveService) -> Iterator[None]:
+    """Start a worker behind a slow link, and cut that when it reads its state back."""
+    service.slow_link(20_000)
+    service.restart_worker()
+    service.wait_worker(lambda told: told.get("vitals_recovering", 0) > 0)
+    service.cut_link()
+    yield
+    service.mend_link()
+    service.wait_worker(lambda told: told.get("vitals_recovering") == 0)
+
+
+@contextmanager
+def _no_worker(service: LiveService) -> Iterator[None]:
+    service.worker.kill()
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A way in which the service is broken, or was until now, and the alerts that must fire in it."""
+
+    broken: Callable[[LiveService], AbstractContextManager[object]]
+    alerts: frozenset[str]
+
+
+STATES: Final = {
+    "the link to the brokers is cut": State(
+        _cut, frozenset({"VitalsLagTime", "VitalsNoProgress", "VitalsStaleScores"})
+    ),
+    "the link is whole again, all that waited is late": State(
+        nullcontext, frozenset({"VitalsEventsScoredLate", "VitalsAlertsLate"})
+    ),
+    "much was late, records are no events, many accounts cross": State(
+        _poison,
+        frozenset(
+            {"VitalsEventsScoredLateSlowly", "VitalsAlertsLateSlowly", "VitalsDeadLetterRatio", "VitalsAlertWave"}
+        ),
+    ),
+    "Redis is gone, and nobody publishes any more": State(_no_redis, frozenset({"VitalsCopyBehind", "VitalsApiFails"})),
+    "a new worker cannot read its state back, and still nobody publishes": State(
+        _no_recovery, frozenset({"VitalsRecoveryTooLong", "VitalsNoInput"})
+    ),
+    "the worker is killed": State(_no_worker, frozenset({"VitalsNoWorker"})),
+}
+CUT, _, _, NO_REDIS, _, NO_WORKER = STATES
+STATE_OF: Final = {alert: name for name, state in STATES.items() for alert in state.alerts}
 
 
 @dataclass
@@ -84,16 +147,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def _told(service: LiveService, prometheus: LivePrometheus) -> Story:
     story = Story()
-    with ExitStack() as readers:
-        readers.enter_context(service.asking())
-        with service.publishing():
-            _be_well(service, prometheus, story)
-            for state, breaking in zip(STATES, (_cut, _late, _poison), strict=False):
-                with breaking(service):
-                    story.fired[state] = _wait_firing(prometheus, STATES[state])
-        for state, breaking in zip(list(STATES)[3:], (_no_redis, _no_recovery, _no_worker), strict=True):
-            with breaking(service):
-                story.fired[state] = _wait_firing(prometheus, STATES[state])
+    with service.asking(), service.publishing():
+        _be_well(service, prometheus, story)
+        for name, state in STATES.items():
+            with state.broken(service):
+                story.fired[name] = _wait_firing(prometheus, state.alerts)
     return story
 
 
@@ -116,7 +174,7 @@ def _fired_within(prometheus: LivePrometheus, seconds: float) -> set[str]:
     return fired
 
 
-def _wait_firing(prometheus: LivePrometheus, alerts: set[str]) -> set[str]:
+def _wait_firing(prometheus: LivePrometheus, alerts: frozenset[str]) -> set[str]:
     """Return what fired until all of these did, or time ran out."""
     deadline = time.monotonic() + FIRES_SECONDS
     fired: set[str] = set()
@@ -124,61 +182,6 @@ def _wait_firing(prometheus: LivePrometheus, alerts: set[str]) -> set[str]:
         time.sleep(0.5)
         fired |= prometheus.firing()
     return fired
-
-
-Breaking = Callable[[LiveService], "Iterator[None]"]
-
-
-@contextmanager
-def _cut(service: LiveService) -> Iterator[None]:
-    """Cut the link while events are on their way in and scores on their way out, as a slow one lets us see."""
-    service.slow_link(500_000)
-    service.publish_big()
-    with Again(service.publish_new, 1.0):
-        service.wait_worker(lambda told: told[BEHIND] > 100 and told["vitals_scores_waiting"] > 0)
-    service.cut_link()
-    service.publish_complaints(range(1, 14))
-    yield
-    service.mend_link()
-
-
-@contextmanager
-def _late(_: LiveService) -> Iterator[None]:
-    """Let the worker go on with what waited."""
-    yield
-
-
-@contextmanager
-def _poison(service: LiveService) -> Iterator[None]:
-    service.poisoned = True
-    service.publish_complaints(range(14, 44))
-    yield
-    service.poisoned = False
-
-
-@contextmanager
-def _no_redis(service: LiveService) -> Iterator[None]:
-    service.redis.kill()
-    yield
-    service.redis.start()
-
-
-@contextmanager
-def _no_recovery(service: LiveService) -> Iterator[None]:
-    """Start a worker behind a slow link, and cut that when it reads its state back."""
-    service.slow_link(20_000)
-    service.restart_worker()
-    service.wait_worker(lambda told: told.get("vitals_recovering", 0) > 0)
-    service.cut_link()
-    yield
-    service.mend_link()
-    service.wait_worker(lambda told: told["vitals_recovering"] == 0)
-
-
-@contextmanager
-def _no_worker(service: LiveService) -> Iterator[None]:
-    service.worker.kill()
-    yield
 
 
 def test_every_alert_has_a_state() -> None:
@@ -193,18 +196,17 @@ def test_nothing_fires_while_all_is_well(story: Story) -> None:
 
 @pytest.mark.parametrize("alert", STATE_OF)
 def test_it_fires_when_the_service_is_broken(alert: str, story: Story) -> None:
-    """In its state, and not before it."""
-    state = STATE_OF[alert]
-    assert alert in story.fired[state]
+    """Prometheus says so while the service is in the state that is the alert's."""
+    assert alert in story.fired[STATE_OF[alert]]
 
 
 @pytest.mark.parametrize(
     ("broken", "later"),
-    [("the link to the brokers is cut", "Redis is gone"), ("Redis is gone", "the worker is killed")],
+    [(CUT, NO_REDIS), (NO_REDIS, NO_WORKER)],
 )
 def test_it_ends_when_the_fault_does(broken: str, later: str, story: Story) -> None:
     """Of alerts whose windows are short, none of an earlier state fires in a later one."""
-    assert not STATES[broken] & story.fired[later]
+    assert not STATES[broken].alerts & story.fired[later]
 
 
 @pytest.mark.parametrize(("uid", "query"), QUERIES)
