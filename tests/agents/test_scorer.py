@@ -172,7 +172,7 @@ def test_silence_becomes_an_alert_that_leaves_with_the_next_flush() -> None:
 
 
 def test_moves_to_another_band_are_counted_also_of_partitions_that_went() -> None:
-    """Each counts once, by the new band, whether a batch or a tick moved the account; a score that stays counts none."""
+    """Each counts once, by the new band, whether a batch or a tick moved the account; a band that stays does not."""
     bench = Bench()
     bench.apply(*busy(range(80)))
     assert bench.scorer.band_changes() == {"healthy": 1}
