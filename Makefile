@@ -31,8 +31,8 @@ compile: install ## compile the scoring core anew after an edit (until then it r
 demo: install ## run everything together: broker, worker, a simulated stream, a live view (ARGS="--seconds 60 --json")
 	@$(BIN)/vitals demo $(ARGS)
 
-test: install ## run every test, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m "not browser" $(ARGS)
+test: install ## run every test but those of a browser and of `make deploy-check`, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m "not browser and not live" $(ARGS)
 
 e2e: install ## test the page in a real headless Chromium, installed where that is allowed (ARGS="-k name" narrows)
 	@tests/e2e/chromium.sh
