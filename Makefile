@@ -96,7 +96,6 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    -o $${peer%.in}.txt $$peer; done
 
-clean: ## stop the embedded broker and remove what the other targets made, its data too
-	@[ ! -x $(BIN)/vitals ] || $(BIN)/vitals kafka down
-	rm -rf $(VENV) .vitals service/scoring/_compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove what the other targets made; events and scores in .vitals stay (`rm -r .vitals` loses them)
+	rm -rf $(VENV) .vitals/audit service/scoring/_compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -93,6 +94,6 @@ Data, logs   {found.home}
 
 Publish an event, in another terminal:
   {broker} vitals publish events.ndjson
-  {broker} python docs/examples/publish_event.py ACCOUNT USER
+  {broker} {sys.executable} docs/examples/publish_event.py ACCOUNT USER
 
 Ctrl-C stops all of it; the data stays."""
