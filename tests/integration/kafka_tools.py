@@ -91,8 +91,9 @@ def lag_records(bootstrap: str, group: str, topics: Iterable[str]) -> int:
     """Return how many records of the topics the group has not committed."""
 
     async def measure() -> int:
-        ends = await end_offsets(bootstrap, list(topics))
         committed = await committed_offsets(bootstrap, group)
+        # Afterwards: a commit comes behind the copies to other partitions that its records made.
+        ends = await end_offsets(bootstrap, list(topics))
         return sum(end - committed.get(partition, 0) for partition, end in ends.items())
 
     return asyncio.run(measure())
