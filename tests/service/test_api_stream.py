@@ -185,6 +185,7 @@ def test_a_copy_begun_anew_is_a_reset(served: Served) -> None:
 def test_who_comes_before_the_reader_has_begun_hears_it(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that is opened while the process does not know the copy yet begins with a reset."""
     monkeypatch.setattr("service.api.hub.KEEP_ALIVE_SECONDS", 2)
+    monkeypatch.setattr("service.api.hub.RETRY_SECONDS", 4)  # until it looks again, the stream must be open
     with serving(redis_url, f"t{uuid.uuid4().hex[:8]}:") as served:
         served.change(_first)
         with served.client() as client, client.stream("GET", "/v1/stream") as answer:
