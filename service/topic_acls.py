@@ -45,7 +45,8 @@ def role_grants(names: TopicNames) -> dict[AclRole, list[Grant]]:
             Grant(("Read",), (names.scores, names.alerts, names.changelog, names.audit), (names.projector_group,))
         ],
         "api": [
-            Grant(("Read",), (names.audit, *dead_letters)),
+            # Actions, too: of one that is not told yet it looks whether it was taken.
+            Grant(("Read",), (actions, names.audit, *dead_letters)),
             Grant(("Write",), (actions,)),
             Grant(("Describe",), (*inputs, names.rekeyed, names.scores, names.alerts), (names.app_id,)),
             Grant(("DescribeConfigs",), (*inputs, names.rekeyed)),

@@ -142,6 +142,8 @@ def test_every_role_does_its_work_with_its_own_name(
         wait_for(client, "/v1/accounts/acme", api)
         answer = client.post(ACTS, json=NOTE, headers={"Prefer": "wait=30", "Idempotency-Key": "called-acme"})
         assert answer.status_code in {200, 201, 202}, answer.text
+        unknown = client.get(f"{ACTS}/never-sent")
+        assert unknown.status_code == 404, unknown.text
         produce(kafka.plain, USAGE, [(b"acme", pickle.dumps(Pickled(tmp_path / "unpickled")))])
         wait_records(kafka, NAMES.dead_letters("usage"), 1, worker)
         assert not (tmp_path / "unpickled").exists()
