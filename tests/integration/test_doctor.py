@@ -85,5 +85,5 @@ def test_without_a_broker_or_settings_it_still_tells_the_rest(vitals: Vitals, tm
         assert "Traceback" not in done.stderr
         failing = [check for check, level in levels(done).items() if level == "FAIL"]
         if "VITALS_BROKER" in given:
-            assert "correct VITALS_BROKER: topics, clocks and workers were not looked at" in done.stdout
+            assert "correct how they are reached: topics, clocks and workers were not looked at" in done.stdout
         assert failing == (["settings"] if "VITALS_COMMIT_INTERVAL_SECONDS" in given else ["brokers"])
