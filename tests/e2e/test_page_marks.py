@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from schemas.times import time_text
-from tests.e2e.browser import Browser
+from tests.e2e.browser import Browser, eventually
 from tests.e2e.conftest import Deployment, stand
 from tests.e2e.pages import focused, log_in, press, show
 from tests.service.copy_kit import DAY_MS, alert, score, taken
@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.kafka, pytest.mark.slow, pytest.m
 STATE = "return document.querySelector(`#rows > tr:nth-child(${arguments[0]}) .state`)?.innerText"
 STATES = "return [...document.querySelectorAll('#rows .state')].map(state => state.innerText).join()"
 PICTURES = "return [...document.querySelectorAll('.canvas canvas')].map(canvas => canvas.toDataURL())"
+PICTURE_OTHER_THAN = "return document.querySelector('.canvas canvas').toDataURL() !== arguments[0]"
 HEARD_SECONDS = 10.0  # an open page asks again without any news after 15
 DRAWN = "return document.querySelectorAll('.canvas canvas').length === arguments[0]"
 PAGES = ("/", "/alerts", "/alerts?state=resolved", "/alerts?state=snoozed", "/account?id=first", "/account?id=second")
@@ -119,18 +120,22 @@ def test_plots_are_drawn_and_a_band_can_be_left_out(filled: Deployment, browser:
 
 def test_the_marks_of_an_account_are_drawn(filled: Deployment, browser: Browser) -> None:
     """Each sign changes the picture; what it means is in the legend, when it was in the table."""
-    show(browser, filled.url, "/account?id=first")
-    browser.run("document.getElementById('history-table').open = true")
-    text = browser.text("#history")
-    for words in ("band set to At risk by dana", "champion left", "alert: At risk", "another model: 3+0badcafe"):
-        assert words in text
+    words = ("band set to At risk by dana", "champion left", "alert: At risk", "another model: 3+0badcafe")
+
+    def is_told() -> bool:
+        show(browser, filled.url, "/account?id=first")
+        browser.run("document.getElementById('history-table').open = true")
+        return all(each in browser.text("#history") for each in words)
+
+    eventually(is_told, "the history tells all marks")
     browser.wait(DRAWN, 1)
-    pictures = {str(browser.run(PICTURES)[0])}
+    pictures = [str(browser.run(PICTURES)[0])]
     for mark in ("alerts", "overrides", "models"):
         script = "document.querySelectorAll('#history tbody tr').forEach(row => { row.dataset[arguments[0]] = 0; });"
         browser.run(script + "dispatchEvent(new Event('resize'))", mark)
-        pictures.add(str(browser.run(PICTURES)[0]))
-    assert len(pictures) == 4
+        browser.wait(PICTURE_OTHER_THAN, pictures[-1])
+        pictures.append(str(browser.run(PICTURES)[0]))
+    assert len(set(pictures)) == 4
     assert browser.run("return document.querySelectorAll('#history-legend li').length") == 6
 
 
