@@ -11,17 +11,20 @@ import heapq
 from collections.abc import Iterable
 from typing import Final
 
-from agents.runtime.table import HEADER, Partition
+from agents.erasure import Erasure, digest_of, erasure_key
+from agents.runtime.table import HEADER, OWN, Partition
 from service.scoring import effects
 from service.scoring.engine import apply_record, tick, use_model
-from service.scoring.events import Event
+from service.scoring.events import Action, Event
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
 from service.topic_catalogue import SOURCE_KINDS
 
 URGENT: Final = effects.ALERTED | effects.ACTED
-OUTCOMES: Final = effects.SCORED | URGENT
+OUTCOMES: Final = effects.SCORED | URGENT | effects.ERASED
+# An event of an account that is erased: counted like an effect, which no call of the engine has.
+DROPPED: Final = effects.ERASED | effects.SKIPPED
 # Hints beyond two for each account are swept out together: their number follows the accounts, not the events.
 SPARE_HINTS: Final = 1_000
 
@@ -31,6 +34,8 @@ class PartitionTask:
 
     `stale` are the accounts that the model in force may not have scored yet: `rescore` does it, or the first event or
     tick of the account before that. `rescored` are those whose score with the mark of the change is still to be made.
+    `reborn` are accounts that began anew after they were erased, with when that was: what is older is dropped as if the
+    account were not known. Only digests are stored, so they are found by those of all accounts at recovery.
     `arrived_ms` is when what happens now came here: the timestamp of the batch, or the due instant of a tick.
     """
 
@@ -38,9 +43,12 @@ class PartitionTask:
         "alert_since_ms",
         "arrived_ms",
         "due",
+        "has_erasures",
         "model",
         "partition",
+        "publishing_revision",
         "publishing_seq",
+        "reborn",
         "rescored",
         "stale",
         "tallies",
@@ -57,6 +65,9 @@ class PartitionTask:
         self.rescored: set[bytes] = set()
         # The last alert and the last action's outcome on their way.
         self.publishing_seq: dict[bytes, tuple[int, int]] = {}
+        self.publishing_revision: dict[bytes, int] = {}  # of a record of an erasure: what of it is on its way
+        self.has_erasures = False
+        self.reborn: dict[bytes, int] = {}
         self.arrived_ms = 0
         self.alert_since_ms: dict[bytes, int] = {}  # by account with an alert: `arrived_ms` of what decided it
         # By input: how often each combination of effects was the outcome of a record.
@@ -66,7 +77,11 @@ class PartitionTask:
     def take_over(self, unpublished: list[bytes]) -> None:
         """Rebuild the heap after recovery, find what another model scored, mark again what may not be published."""
         fingerprint = self.model.fingerprint
+        erasures: list[bytes] = []
         for key, payload in self.partition.payloads():
+            if key[0] == OWN:
+                erasures.append(key)
+                continue
             due_ms = peek_next_due(payload)
             if due_ms is not None:
                 self.due.append((due_ms, key))
@@ -74,7 +89,26 @@ class PartitionTask:
                 self.stale.append(key)
         heapq.heapify(self.due)
         for key in unpublished:
-            self._take_unpublished(key)
+            if key[0] != OWN:
+                self._take_unpublished(key)
+        self._take_over_erasures(erasures)
+
+    def _take_over_erasures(self, record_keys: list[bytes]) -> None:
+        """Find the accounts that began anew, and go on with what a crash interrupted before anything else is told."""
+        self.has_erasures = bool(record_keys)
+        found: dict[bytes, Erasure] = {record_key: self.partition.get(record_key) for record_key in record_keys}  # type: ignore[misc]
+        if found:
+            for key in self.partition.data:
+                if key[0] != OWN and (erasure := found.get(erasure_key(digest_of(key)))) is not None:
+                    self.reborn[key] = erasure.until_ms
+        for record_key, erasure in found.items():
+            if erasure.account is not None:
+                self.partition.bury_again(erasure.account.encode(), record_key, erasure)
+            elif erasure.requests:
+                self.partition.dirty.add(record_key)
+            else:
+                continue
+            self.urgent.add(record_key)
 
     def _take_unpublished(self, key: bytes) -> None:
         state: AccountState = self.partition.get(key)  # type: ignore[assignment]  # it was found in the table
@@ -89,7 +123,7 @@ class PartitionTask:
     def use_model(self, model: Model) -> None:
         """Score every account with another model from now on; `rescore` sees to those for which nothing happens."""
         self.model = model
-        self.stale = list(self.partition.data)
+        self.stale = [key for key in self.partition.data if key[0] != OWN]
 
     def rescore(self, most: int) -> list[bytes]:
         """Have the model in force score at most `most` of the stale accounts; return their keys."""
@@ -114,13 +148,16 @@ class PartitionTask:
         """Apply records (offset, key, event) of one input, each as of its own time."""
         partition, model, tally = self.partition, self.model, self.tallies[source]
         states, dirty = partition.data, partition.dirty
-        watermark_ms = self.watermark_ms
+        watermark_ms, reborn = self.watermark_ms, self.reborn
         for offset, key, event in records:
             time_ms = event.time_ms
             watermark_ms = max(watermark_ms, time_ms)
             state = states.get(key)
             if type(state) is not AccountState:
                 state = self._state(key, event)
+            if state is None or (reborn and time_ms <= reborn.get(key, -1) and not is_erasure(event)):
+                tally[DROPPED] += 1
+                continue
             if state.model is not model:
                 self._use_model(key, state)
             due_before_ms = state.next_due_ms
@@ -128,17 +165,49 @@ class PartitionTask:
             tally[done] += 1
             if done & effects.CHANGED:
                 dirty.add(key)
-                if done & OUTCOMES or state.next_due_ms != due_before_ms:
+                if done & effects.ERASED and isinstance(event, Action):
+                    self._erase(key, state, source, offset, event)
+                elif done & OUTCOMES or state.next_due_ms != due_before_ms:
                     self._note(key, state, done, due_before_ms)
         self.watermark_ms = watermark_ms
 
-    def _state(self, key: bytes, event: Event) -> AccountState:
-        """Decode an account's stored state, or begin one."""
+    def _state(self, key: bytes, event: Event) -> AccountState | None:
+        """Decode an account's stored state, or begin one; None when the event is that of an erased account."""
         state: AccountState | None = self.partition.get(key)
-        if state is None:
-            state = AccountState(event.account)
-            self.partition.put(key, state)
+        if state is not None:
+            return state
+        state = AccountState(event.account)
+        if is_erasure(event):
+            return state  # it erases what is left elsewhere, and is not kept
+        erasure = self._erasure(key) if self.has_erasures else None
+        if erasure is not None:
+            if event.time_ms <= erasure.until_ms:
+                return None
+            self.reborn[key] = erasure.until_ms
+        self.partition.put(key, state)
         return state
+
+    def _erasure(self, key: bytes) -> Erasure | None:
+        erasure: Erasure | None = self.partition.get(erasure_key(digest_of(key)))
+        return erasure
+
+    def _erase(self, key: bytes, state: AccountState, source: int, offset: int, command: Action) -> None:
+        """Drop the account and have that stored and told, unless the command was counted before a crash."""
+        partition, record_key = self.partition, erasure_key(digest_of(key))
+        erasure = self._erasure(key) or Erasure()
+        found = key in partition.data
+        if erasure.counts(source, offset):
+            if not found:
+                partition.dirty.discard(key)
+            return
+        erasure.take(command, source, offset, state.clock_ms, found=found)
+        partition.bury(key, record_key, erasure)
+        for kept in (self.alert_since_ms, self.publishing_seq, self.reborn):
+            kept.pop(key, None)
+        self.urgent.discard(key)
+        self.rescored.discard(key)
+        self.urgent.add(record_key)
+        self.has_erasures = True
 
     def take_urgent(self) -> set[bytes]:
         """Return the keys whose alerts and outcomes of actions must get out, which are no longer waiting then."""
@@ -187,3 +256,8 @@ class PartitionTask:
         if type(value) is bytes:
             return peek_next_due(value[HEADER.size :])
         return None if value is None else value.next_due_ms
+
+
+def is_erasure(event: Event) -> bool:
+    """Tell whether an event is a command to erase its account."""
+    return type(event) is Action and event.action == "erase"

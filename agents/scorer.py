@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agents.erasure import Erasure, completed, decode_erasure, encode_erasure, record_digest
 from agents.figures import Figures
 from agents.inputs import Inputs
-from agents.partition_task import PartitionTask
+from agents.partition_task import DROPPED, PartitionTask
 from agents.runtime.commit import Committer, first_error
 from agents.runtime.producer import OutRecord
-from agents.runtime.table import Partition
+from agents.runtime.table import OWN, Partition
 from service.errors import ConfigError
-from service.outputs import CLOUD_EVENT_HEADERS, action_message, alert_message, score_message
+from service.outputs import CLOUD_EVENT_HEADERS, action_message, alert_message, erasure_message, score_message
 from service.scoring import effects
 from service.scoring.engine import mark_actions_told, mark_sent
 from service.scoring.explain import score_view
@@ -90,20 +91,27 @@ class Scorer:
         """The topic of the scores."""
         return self.topics.scores
 
-    def encode(self, value: AccountState) -> bytes:
-        """Serialise an account's state."""
-        return encode(value)
+    def encode(self, value: AccountState | Erasure) -> bytes:
+        """Serialise an account's state, or the record of an erased one."""
+        return encode(value) if isinstance(value, AccountState) else encode_erasure(value)
 
-    def decode(self, key: bytes, payload: bytes) -> AccountState:
-        """Read an account's state back; raises StateError for an unknown format."""
-        return decode(key.decode(), payload)
+    def decode(self, key: bytes, payload: bytes) -> AccountState | Erasure:
+        """Read what `encode` wrote; raises StateError for an unknown format."""
+        return decode_erasure(payload) if key[0] == OWN else decode(key.decode(), payload)
+
+    def ends(self, key: bytes, payload: bytes) -> bytes | None:  # noqa: ARG002 - the runtime's signature
+        """Return the key of the account that a record of an erasure still names."""
+        account = decode_erasure(payload).account
+        return None if account is None else account.encode()
 
     def progress(self, partition: Partition) -> int:
         """Return the partition's watermark."""
         return self.tasks[partition.number].watermark_ms
 
-    def outputs(self, partition: Partition, key: bytes, value: AccountState) -> list[OutRecord]:
-        """Make the alerts and the outcomes of actions not yet acknowledged."""
+    def outputs(self, partition: Partition, key: bytes, value: AccountState | Erasure) -> list[OutRecord]:
+        """Make the alerts and the outcomes of actions not yet acknowledged, or what is to be told of an erasure."""
+        if isinstance(value, Erasure):
+            return self._erasure_outputs(partition.number, key, value)
         alerts, acted = value.unsent, value.acting.unsent if value.acting is not None else ()
         if not alerts and not acted:
             return []
@@ -113,21 +121,41 @@ class Scorer:
         messages += [(self.topics.audit, action_message(taken)) for taken in acted]
         return [OutRecord(topic, partition.number, key, value, CLOUD_EVENT_HEADERS) for topic, value in messages]
 
+    def _erasure_outputs(self, number: int, key: bytes, erasure: Erasure) -> list[OutRecord]:
+        """Take the account back where it was told; once that is acknowledged, tell those who asked for it."""
+        self.tasks[number].publishing_revision[key] = erasure.revision
+        if erasure.account is not None:
+            account = erasure.account.encode()
+            return [OutRecord(topic, number, account, None) for topic in (self.topics.scores, self.topics.alerts)]
+        digest = record_digest(key)
+        done = [erasure_message(completed(digest, erasure, request)) for request in erasure.requests]
+        return [OutRecord(self.topics.audit, number, digest.encode(), value, CLOUD_EVENT_HEADERS) for value in done]
+
     def view(self, partition: Partition, key: bytes, value: AccountState) -> OutRecord:
         """Make the score, by the model that computed it: the one in force may not have come to this account yet."""
         self.tasks[partition.number].rescored.discard(key)
         score = score_message(score_view(value, plan_of(value).model))
         return OutRecord(self.topics.scores, partition.number, key, score, CLOUD_EVENT_HEADERS)
 
-    def published(self, partition: Partition, key: bytes, value: AccountState | None, outputs: list[OutRecord]) -> bool:
+    def published(
+        self, partition: Partition, key: bytes, value: AccountState | Erasure | None, outputs: list[OutRecord]
+    ) -> bool:
         """Take what is acknowledged off the state, which is then stored at once: a crash repeats few alerts."""
         task = self.tasks.get(partition.number)
         if task is None or task.partition is not partition:
             return False  # revoked meanwhile: its next owner publishes again, with the same ids
+        if isinstance(value, Erasure):
+            if value.revision == task.publishing_revision.pop(key):  # else another command came meanwhile
+                self.counters.add("actions", 0 if value.account is not None else len(value.requests))
+                value.note_told()
+                partition.dirty.add(key)
+            return True
+        if value is None:
+            return False  # erased meanwhile
         alerts = sum(output.topic == self.topics.alerts for output in outputs)
         acted = sum(output.topic == self.topics.audit for output in outputs)
         urgent = alerts + acted
-        if urgent and value is not None:
+        if urgent and key in task.publishing_seq:  # else the account was erased meanwhile
             alert_seq, action_seq = task.publishing_seq.pop(key)
             if alerts:
                 sent = [alert for alert in value.unsent if alert.seq <= alert_seq]
@@ -280,5 +308,5 @@ def _named(tallies: Sequence[Sequence[int]]) -> Counter[tuple[int, str]]:
         for done, count in enumerate(tally):
             if count:
                 name = next((name for effect, name in OUTCOME_NAMES if done & effect), "applied")
-                totals[source, name] += count
+                totals[source, "erased" if done == DROPPED else name] += count
     return totals

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from agents.runtime.table import EPOCH_SHIFT, HEADER, MARKER_KEYS, READ_FORMATS, Partition, StateHooks
+from agents.runtime.hooks import StateHooks
+from agents.runtime.table import EPOCH_SHIFT, HEADER, MARKER_KEYS, OWN, READ_FORMATS, Partition
 from schemas.times import time_text
 from service.account_topics import account_key, partition_of
 from service.adapters.topic_admin import existing_partitions
@@ -56,7 +57,7 @@ def read_stored_state(key: bytes, value: bytes) -> tuple[int, int, bytes] | None
 
     Raises StateError for a stored format that this version does not know.
     """
-    if key in MARKER_KEYS:
+    if key[:1] == bytes((OWN,)):
         return None
     if len(value) < HEADER.size or value[0] not in READ_FORMATS:
         raise StateError("a stored state of a format that this version does not read")

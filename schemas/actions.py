@@ -58,3 +58,10 @@ class AddNote(_Action):
     """Something to remember about the account."""
 
     note: Sentence
+
+
+class EraseAccount(InputData):
+    """Everything that is kept of the account is to be removed; `reason` stays in the audit, so it names no person."""
+
+    actor: Identifier
+    reason: Name

@@ -99,6 +99,7 @@ INPUTS: Final[dict[str, InputMessage]] = {
         _input("override_band", "action", 1, actions.OverrideBand),
         _input("set_sentiment", "action", 1, actions.SetSentiment),
         _input("add_note", "action", 1, actions.AddNote),
+        _input("erase_account", "action", 1, actions.EraseAccount),
     )
 }
 OUTPUTS: Final[dict[str, OutputMessage]] = {
@@ -108,6 +109,7 @@ OUTPUTS: Final[dict[str, OutputMessage]] = {
         _output("alert", "alert", 1, outputs.AlertData),
         _output("rule_alert", "alert", 1, outputs.RuleAlertData),
         _output("action_taken", "audit", 1, outputs.ActionTakenData),
+        _output("erasure_completed", "audit", 1, outputs.ErasureCompletedData),
         OutputMessage("dead_letter", "dead_letter", 1, outputs.DeadLetter, outputs.DeadLetter),
     )
 }

@@ -14,7 +14,7 @@ import orjson
 from schemas.catalogue import INPUTS, OUTPUTS
 from schemas.envelope import OutputEvent
 from schemas.fields import ACCOUNT_MAX, SENTENCE_MAX
-from schemas.outputs import ActionTakenData, AlertData, Band, RuleAlertData, ScoreData
+from schemas.outputs import ActionTakenData, AlertData, Band, ErasureCompletedData, RuleAlertData, ScoreData
 from schemas.times import time_text
 
 _RULE_ALERT_TYPE = OUTPUTS["rule_alert"].type.encode()  # a cheap look before the whole is read
@@ -131,18 +131,26 @@ def encode_action_taken(taken: object, *, source: str) -> bytes:
     return _encode_output("action_taken", f"{data.account}:action:{data.seq}", source, data)
 
 
+def encode_erasure_completed(data: ErasureCompletedData, *, source: str) -> bytes:
+    """Write that an account is erased; its subject is the digest too."""
+    digest = data.account_sha256
+    return _write(
+        "erasure_completed", f"{digest}:erasure:{data.seq}", source, data.model_dump(by_alias=True), subject=digest
+    )
+
+
 def _encode_output(short: str, event_id: str, source: str, data: ScoreData | AlertData | ActionTakenData) -> bytes:
     return _write(short, event_id, source, data.model_dump(by_alias=True))
 
 
-def _write(short: str, event_id: str, source: str, data: dict[str, Any]) -> bytes:
+def _write(short: str, event_id: str, source: str, data: dict[str, Any], *, subject: str | None = None) -> bytes:
     return orjson.dumps(
         {
             "specversion": "1.0",
             "id": event_id,
             "source": source,
             "type": OUTPUTS[short].type,
-            "subject": data["account"],
+            "subject": subject or data["account"],
             "time": data["as_of"],
             "datacontenttype": "application/json",
             "data": data,
@@ -167,3 +175,8 @@ def read_alert(value: bytes) -> OutputEvent[AlertData] | OutputEvent[RuleAlertDa
 def read_action_taken(value: bytes) -> OutputEvent[ActionTakenData]:
     """Read what became of an action; fields of a newer version are ignored. Raises ValidationError."""
     return OutputEvent[ActionTakenData].model_validate_json(value, extra="ignore")
+
+
+def read_erasure_completed(value: bytes) -> OutputEvent[ErasureCompletedData]:
+    """Read that an account is erased; fields of a newer version are ignored. Raises ValidationError."""
+    return OutputEvent[ErasureCompletedData].model_validate_json(value, extra="ignore")

@@ -45,6 +45,8 @@ DeadLetterReason = Literal[
 ]
 ActionName = Literal["acknowledge", "snooze", "resolve", "override", "sentiment", "note"]
 ActionRefusal = Literal["unknown_alert", "old_alert", "resolved_alert", "superseded", "churned"]
+ErasedStore = Literal["state", "changelog", "scores"]
+ErasedFollower = Literal["alerts", "copy"]
 DEAD_LETTER_PREFIX: Final = "dlq."
 DETAIL_MAX_LENGTH: Final = 300
 ATTEMPTS_HEADER: Final = DEAD_LETTER_PREFIX + "attempts"
@@ -194,6 +196,28 @@ class ActionTakenData(OutputData):
     reason: Sentence | None = None
     sentiment: Sentiment | None = None
     note: Sentence | None = None
+
+
+class ErasureCompletedData(OutputData):
+    """An account is erased; it is named by the SHA-256 of its id alone. `seq` counts its erasures from 1.
+
+    `stores` have acknowledged that nothing of it is left, `followers` remove it as they read that. Events of the
+    account up to `as_of` are dropped from now on. `found` tells whether there was anything to erase.
+    """
+
+    account_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    seq: Annotated[int, Field(ge=1)]
+    action_id: Identifier
+    source: Source
+    actor: Identifier
+    reason: Name
+    acted_ms: Annotated[
+        UtcTime, Field(validation_alias=AliasChoices("acted_at", "acted_ms"), serialization_alias="acted_at")
+    ]
+    as_of_ms: Annotated[UtcTime, Field(validation_alias=AliasChoices("as_of", "time_ms"), serialization_alias="as_of")]
+    found: bool
+    stores: tuple[ErasedStore, ...]
+    followers: tuple[ErasedFollower, ...]
 
 
 class DeadLetter(OutputData):

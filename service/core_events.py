@@ -120,6 +120,10 @@ def _add_note(data: actions.AddNote, account: str, event_id: str, time_ms: int) 
     return Action(account, event_id, time_ms, "note", data.actor, note=data.note)
 
 
+def _erase_account(data: actions.EraseAccount, account: str, event_id: str, time_ms: int) -> Action:
+    return Action(account, event_id, time_ms, "erase", data.actor, reason=data.reason)
+
+
 # By event type: data, account, event id (source and id joined by the separator), time.
 BUILDERS: Final[dict[str, Callable[[Any, str, str, int], Event]]] = {
     INPUTS[short].type: builder
@@ -143,5 +147,6 @@ BUILDERS: Final[dict[str, Callable[[Any, str, str, int], Event]]] = {
         ("override_band", _override_band),
         ("set_sentiment", _set_sentiment),
         ("add_note", _add_note),
+        ("erase_account", _erase_account),
     )
 }

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.codec import encode_action_taken, encode_alert, encode_rule_alert, encode_score
+from schemas.codec import (
+    encode_action_taken,
+    encode_alert,
+    encode_erasure_completed,
+    encode_rule_alert,
+    encode_score,
+)
 from schemas.envelope import STRUCTURED_HEADERS
+from schemas.outputs import ErasureCompletedData
 from service.scoring.views import BAND_ALERT_KINDS, ActionTaken, Alert, ScoreView
 
 OUTPUT_SOURCE: Final = "vitals"
@@ -30,3 +37,8 @@ def alert_message(alert: Alert) -> bytes:
 def action_message(taken: ActionTaken) -> bytes:
     """Write the event that tells what became of an action."""
     return encode_action_taken(taken, source=OUTPUT_SOURCE)
+
+
+def erasure_message(done: ErasureCompletedData) -> bytes:
+    """Write the event that tells that an account is erased."""
+    return encode_erasure_completed(done, source=OUTPUT_SOURCE)

@@ -17,9 +17,10 @@ from mode.supervisors import CrashingSupervisor
 
 from agents.runtime.batch import BatchSchema, RecordBatch
 from agents.runtime.commit import Committer, FaultPoint, no_fault
+from agents.runtime.hooks import StateHooks
 from agents.runtime.producer import MAX_REQUEST_BYTES
 from agents.runtime.recovery import BatchTableManager
-from agents.runtime.table import PartitionedTable, StateHooks
+from agents.runtime.table import PartitionedTable
 from agents.runtime.transport import BatchTransport
 from agents.runtime.versions import check_versions
 

@@ -171,7 +171,11 @@ class ChunkedRecovery(Recovery):
                     doubtful[number] = partition.data.keys()
                     continue
                 chunks = reader.read(topic, number, max(begin, start), end)
-                doubtful[number] = {record.key async for chunk in chunks for record in chunk if record.key is not None}
+                last = {
+                    record.key: record.value async for chunk in chunks for record in chunk if record.key is not None
+                }
+                # A view that is taken back is right where there is no value.
+                doubtful[number] = {key for key, value in last.items() if value is not None or key in partition.data}
         return doubtful
 
     def remaining_records(self) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from agents.runtime.table import ForeignWriteError, refuse_foreign
+from agents.runtime.foreign_writes import ForeignWriteError, refuse_foreign
 from agents.runtime.watchdog import Sight, Waiting, Watchdog
 from service.errors import DependencyError, TopicError, VitalsError
 

@@ -27,6 +27,9 @@ a `FORMAT` of its own, and the marker too is a record that older releases refuse
 Outputs are of two kinds. An alert leaves with the flush that stores its state. A view, the record that shows what a
 value is now, may wait: only the last one counts, and making one costs more than storing the state. A key is `outdated`
 while its published view is, and `late` as soon as the state is stored; the marker stays behind the oldest late key.
+
+A value may end for good (`bury`). Its record, a value under a key of the application's own that begins with NUL, is
+written first, then the tombstone, then whatever is new under the old key: so what is found behind a record is newer.
 """
 
 from __future__ import annotations
@@ -38,11 +41,13 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 from faust.tables.table import Table
 from faust.types import TP
 
+from agents.runtime.foreign_writes import refuse_foreign
+from agents.runtime.hooks import StateHooks, Value
 from agents.runtime.producer import Ack, OutRecord
 from service.errors import StateError
 
@@ -56,47 +61,12 @@ EPOCH_BYTES = 3
 EPOCH_SHIFT = 40
 MARKER_KEY = b"\x00marker2"  # of its own for format 2: to a release that reads 1 only it is a state of format 2
 MARKER_KEYS = frozenset((b"\x00marker", MARKER_KEY))
+OWN = 0  # the first byte of keys that no value of an input has
+# A tombstone has no value, so who wrote it stands in a header.
+EPOCH_HEADER = "epoch"
 NO_GENERATION = bytes(4)
 # Late keys that one commit looks at: more than any commit has the time to make views for.
 LATE_KEYS_MAX = 10_000
-
-
-class Value(Protocol):
-    """What a table holds: anything whose `revision` grows with each change."""
-
-    revision: int
-
-
-class StateHooks(Protocol):
-    """What the table asks its application for; everything but `recovered` must be free of awaits and of I/O."""
-
-    @property
-    def views_topic(self) -> str:
-        """The topic of the views; only the owner of a partition writes to it."""
-
-    def encode(self, value: Any) -> bytes:
-        """Serialise a value."""
-
-    def decode(self, key: bytes, payload: bytes) -> Any:
-        """Read a value back; raises StateError for a format it does not know."""
-
-    def progress(self, partition: Partition) -> int:
-        """Return how far the partition's time is, a number >= 0; recovery hands back that of the last whole flush."""
-
-    def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
-        """Make the records that must leave once this very state of the value is durable."""
-
-    def view(self, partition: Partition, key: bytes, value: Any) -> OutRecord:
-        """Make the record that shows this very state of the value; asked for keys in `Partition.outdated`."""
-
-    def published(self, partition: Partition, key: bytes, value: Any, outputs: list[OutRecord]) -> bool:
-        """Note that the outputs of a flushed value are acknowledged; return whether that must be stored at once."""
-
-    def recovered(self, partition: Partition, unpublished: list[bytes]) -> None:
-        """Take over a recovered partition; `unpublished` keys may lack outputs of their last flush."""
-
-    def revoked(self, partition: Partition) -> None:
-        """Let go of a partition; its values must not be touched any more."""
 
 
 class ViewBudget:
@@ -112,6 +82,7 @@ class Partition:
     """The values of one owned partition; `lock` serialises its flushes."""
 
     __slots__ = (
+        "buried",
         "clock",
         "data",
         "dirty",
@@ -144,6 +115,7 @@ class Partition:
         self.stale: set[bytes] = set()  # keys whose last record is one of an owner before the marker's
         self.data: dict[bytes, Any] = {}
         self.dirty: set[bytes] = set()
+        self.buried: dict[bytes, bytes | None] = {}  # by record to be written: the key whose tombstone comes next
         self.live: set[bytes] = set()  # keys whose values are decoded
         self.flushed: set[bytes] = set()  # keys flushed since the last `idle_keys`
         self.outdated: set[bytes] = set()  # keys whose published view is out of date
@@ -181,6 +153,21 @@ class Partition:
         self.late.pop(key, None)
         self.dirty.add(key)
 
+    def bury(self, key: bytes, record_key: bytes, record: Value) -> None:
+        """Remove a value for good; the next flush, of whatever keys, begins with the record and the tombstone."""
+        self.delete(key)
+        self.dirty.discard(key)
+        self.put(record_key, record)
+        self.buried[record_key] = key
+
+    def bury_again(self, key: bytes, record_key: bytes, record: Value) -> None:
+        """Begin the next flush with a recovered record; a value under the key is newer than the tombstone."""
+        if key not in self.data:
+            self.bury(key, record_key, record)
+        else:
+            self.put(record_key, record)
+            self.buried[record_key] = None
+
     def payloads(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield key and encoded payload of every value not yet decoded."""
         size = HEADER.size
@@ -210,7 +197,7 @@ class Partition:
         for record in records:
             key, value = record.key, record.value
             if value is None:
-                data.pop(key, None)
+                self._apply_tombstone(record)
             elif value[0] not in READ_FORMATS:
                 raise StateError(
                     f"changelog partition {self.number} offset {record.offset}: stored state has format {value[0]}, "
@@ -227,6 +214,18 @@ class Partition:
                     data[key] = value
                 if stale:
                     stale.discard(key)
+                if key[0] == OWN:
+                    ended = self.hooks.ends(key, data[key][HEADER.size :])
+                    if ended is not None:
+                        data.pop(ended, None)
+
+    def _apply_tombstone(self, record: Any) -> None:
+        key = record.key
+        if dict(record.headers).get(EPOCH_HEADER, self.marker_epoch) < self.marker_epoch:
+            self.stale.add(key)  # a zombie's, as with states
+            return
+        self.data.pop(key, None)
+        self.stale.discard(key)
 
     def _apply_marker(self, value: bytes) -> None:
         told = _told_by(value)
@@ -252,6 +251,7 @@ class Partition:
         # Of a state whose owner came to no marker no output was published, whatever a zombie's marker counts.
         again = again.union(key for key, value in self.data.items() if value[EPOCH] > self.marker_epoch)
         unpublished = [key for key, value in self.data.items() if value[GENERATION] > published or key in again]
+        self.dirty.update(again - self.data.keys())  # they have no value, and somebody else's may be their last record
         unpublished.sort(key=lambda key: self.data[key][GENERATION])
         self.late = {key: int.from_bytes(self.data[key][GENERATION], "big") for key in unpublished}
         last_epoch = max((value[EPOCH] for value in self.data.values()), default=self.marker_epoch)
@@ -292,17 +292,21 @@ class Partition:
         epoch_bits = self.epoch << EPOCH_SHIFT
         records: list[OutRecord] = []
         outputs: dict[bytes, list[OutRecord]] = {}
-        for key in keys:
+        buried = self.buried
+        for key in (*buried, *keys) if buried else keys:
             value = self.get(key)
             made: list[OutRecord] = []
             if key in dirty:
                 dirty.discard(key)
                 self.flushed.add(key)
                 if value is None:
-                    records.append(OutRecord(topic, number, key, None))
+                    records.append(self._tombstone(topic, key))
+                    outputs[key] = [OutRecord(hooks.views_topic, number, key, None)]
                     continue
                 stored = HEADER.pack(FORMAT, generation, epoch_bits | value.revision) + hooks.encode(value)
                 records.append(OutRecord(topic, number, key, stored))
+                if buried and (ended := buried.pop(key, None)) is not None:
+                    records.append(self._tombstone(topic, ended))
                 made = hooks.outputs(self, key, value)
             if key in outdated:
                 if budget.seconds_left > 0:
@@ -324,6 +328,10 @@ class Partition:
         records.append(OutRecord(topic, number, MARKER_KEY, marker))
         return records, outputs
 
+    def _tombstone(self, topic: str, key: bytes) -> OutRecord:
+        epoch = self.epoch.to_bytes(EPOCH_BYTES, "big")
+        return OutRecord(topic, self.number, key, None, ((EPOCH_HEADER, epoch),))
+
     def note_written(self, acks: Iterable[Ack]) -> None:
         """Note where records came to stand; raises ForeignWriteError when somebody else wrote in between."""
         for topic, offset, records in acks:
@@ -334,21 +342,6 @@ class Partition:
     def note_published(self) -> None:
         """Move the marker: every output made so far is acknowledged."""
         self.published_generation = next(iter(self.late.values()), self.generation + 1) - 1
-
-
-class ForeignWriteError(StateError):
-    """Somebody else wrote to a partition of the owner's own topics."""
-
-
-def refuse_foreign(topic: str, number: int, own_end: int, found: int) -> None:
-    """Raise ForeignWriteError when a partition of the owner alone goes on elsewhere than at its own end."""
-    if found != own_end:
-        raise ForeignWriteError(
-            f"{topic}/{number} goes on at offset {found}, but what this worker knows of it ends at {own_end}: another "
-            "worker wrote there, one that was paused or cut off and does not know yet that it lost the partition, or "
-            "one with the same topics and another VITALS_APP_ID; or the brokers lost records. A restart reads "
-            "everything again and mends it"
-        )
 
 
 def _told_by(marker: bytes) -> dict[str, Any]:

@@ -21,7 +21,7 @@ EVERY_ROLE: Final[tuple[Role, ...]] = get_args(Role)
 
 TOPICS: Final = tuple(kind or "rekeyed" for kind in SOURCE_KINDS)
 """The kinds of inputs by source index, as labels."""
-OUTCOMES: Final = ("applied", "already_applied", "duplicate", "late")
+OUTCOMES: Final = ("applied", "already_applied", "duplicate", "late", "erased")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from service.scoring.acting import (
     why_refused,
 )
 from service.scoring.bands import override_in_force
-from service.scoring.effects import ACTED, ALERTED, CHANGED, DUPLICATE, LATE, SCORED, SKIPPED
+from service.scoring.effects import ACTED, ALERTED, CHANGED, DUPLICATE, ERASED, LATE, SCORED, SKIPPED
 from service.scoring.evaluation import ABSENT, evaluate, next_score_day, timers_due_ms
 from service.scoring.events import AccountUpdate, Action, Event, Payment, Usage
 from service.scoring.model import Model, Plan, Reading, plan_of
@@ -219,7 +219,9 @@ def _show(state: AccountState, effects: int) -> int:
 
 
 def _step_action(state: AccountState, event: Action, model: Model) -> int:
-    """Apply what a person did, or say why not."""
+    """Apply what a person did, or say why not; an erasure is the caller's, as nothing of the state may stay."""
+    if event.action == "erase":
+        return ERASED
     if not acting_of(state).is_new(event.event_id):
         return DUPLICATE
     effects = ACTED

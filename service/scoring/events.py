@@ -19,7 +19,7 @@ Severity: TypeAlias = Literal["low", "normal", "high", "urgent"]
 SurveyKind: TypeAlias = Literal["nps", "csat", "ces"]
 Tier: TypeAlias = Literal["high_touch", "low_touch"]
 OverrideBand: TypeAlias = Literal["healthy", "at_risk", "endangered"]
-ActionName: TypeAlias = Literal["acknowledge", "snooze", "resolve", "override", "sentiment", "note"]
+ActionName: TypeAlias = Literal["acknowledge", "snooze", "resolve", "override", "sentiment", "note", "erase"]
 Stage: TypeAlias = Literal["onboarding", "active", "renewal", "churned"]
 
 

@@ -67,7 +67,7 @@ class Bench:
 
     def recover(self, records: Iterable[OutRecord]) -> None:
         """Take over a partition that has these changelog records."""
-        stored = [ConsumerRecord("c", 0, 0, 0, 0, r.key, r.value, None, 0, 0, ()) for r in records]
+        stored = [ConsumerRecord("c", 0, 0, 0, 0, r.key, r.value, None, 0, 0, r.headers) for r in records]
         self.partition.apply_changelog(stored)
         self.scorer.recovered(self.partition, self.partition.finish_recovery())
         self.task: PartitionTask = self.scorer.tasks[0]

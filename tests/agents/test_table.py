@@ -38,6 +38,9 @@ class CountHooks:
     def progress(self, partition: Partition) -> int:
         return sum(value.total for value in partition.data.values() if isinstance(value, Count))
 
+    def ends(self, key: bytes, payload: bytes) -> bytes | None:
+        return None
+
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         return []
 
@@ -60,6 +63,7 @@ class Stored(NamedTuple):
     key: bytes
     value: bytes | None
     offset: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def flush(
@@ -68,7 +72,9 @@ def flush(
     """Flush all dirty keys into a list that stands for the changelog."""
     keys, progress = partition.begin_commit()
     records, _ = partition.encode_dirty("changelog", keys, budget or ViewBudget(), progress)
-    changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
+    changelog.extend(
+        Stored(record.key or b"", record.value, len(changelog), tuple(record.headers)) for record in records
+    )
     if acknowledged:
         partition.note_published()
 
@@ -155,7 +161,7 @@ def test_a_deleted_key_is_gone_after_recovery() -> None:
     flush(partition, changelog)
     partition.delete(b"a")
     flush(partition, changelog)
-    assert changelog[-2] == Stored(b"a", None, len(changelog) - 2)
+    assert (changelog[-2].key, changelog[-2].value) == (b"a", None)
     assert totals(recover(changelog)[0]) == {}
 
 
@@ -182,7 +188,9 @@ def test_outputs_missing_since_a_crash_are_named_until_they_are_made() -> None:
     count(partition, b"b")
     for _ in range(2):  # the first notes that b is published, the second writes that down
         records, _ = partition.encode_dirty("changelog", [b"b"], ViewBudget())
-        changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
+        changelog.extend(
+            Stored(record.key or b"", record.value, len(changelog), tuple(record.headers)) for record in records
+        )
         partition.note_published()
 
     partition, unpublished = recover(changelog)
@@ -263,7 +271,9 @@ def test_no_view_is_lost_when_there_was_no_time_to_make_it(steps: list[bytes], t
     def store(keys: list[bytes], seconds: float, progress: int | None, *, lost: bool = False) -> None:
         budget = OneView() if seconds == 1 else ViewBudget(seconds)
         records, outputs = partition.encode_dirty("changelog", keys, budget, progress)
-        changelog.extend(Stored(record.key or b"", record.value, len(changelog)) for record in records)
+        changelog.extend(
+            Stored(record.key or b"", record.value, len(changelog), tuple(record.headers)) for record in records
+        )
         if not lost:
             views.update((key, int(made.value or b"")) for key, [made] in outputs.items())
             partition.note_published()

@@ -47,6 +47,10 @@ class CountingHooks:
         """Nothing moves with time."""
         return 0
 
+    def ends(self, key: bytes, payload: bytes) -> bytes | None:
+        """Nothing is ever ended."""
+        return None
+
     def outputs(self, partition: Partition, key: bytes, value: Any) -> list[OutRecord]:
         """Nothing that could not wait."""
         return []

@@ -1,0 +1,278 @@
+"""An account is erased whatever crashes in between, nothing old brings it back, and what is new is not lost with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from agents.erasure import KEY_PREFIX
+from agents.runtime import commit
+from agents.runtime.commit import Committer
+from agents.runtime.producer import Ack, OutRecord
+from agents.runtime.table import MARKER_KEY, Partition, ViewBudget
+from agents.scorer import Scorer
+from schemas.codec import read_erasure_completed
+from service.model.loader import load_model
+from service.scoring.events import AccountUpdate, Action, Event, Ticket, Usage
+from service.scoring.state import AccountState
+from service.topic_catalogue import TopicNames
+
+DAY_MS = 86_400_000
+START_MS = 20_000 * DAY_MS
+ERASED_MS = START_MS + DAY_MS
+NAMES = TopicNames()
+MODEL = load_model(Path(__file__).parents[1] / "chaos" / "live.yaml")  # a ticket decides
+ACTIONS = 6
+KEY = b"acme"
+DIGEST = sha256(KEY).hexdigest()
+Input = tuple[int, int, Event]
+
+OLD: list[Input] = [
+    (4, 0, AccountUpdate("acme", "1", START_MS, name="Acme Holding")),
+    (0, 0, Usage("acme", "2", START_MS, "login", "ann")),
+    (2, 0, Ticket("acme", "3", START_MS + 1, "opened", "t1", "normal")),
+]
+ERASE: Input = (ACTIONS, 0, Action("acme", "api\x1fe1", ERASED_MS, "erase", "dana", reason="request 17"))
+NEW: list[Input] = [
+    (0, 1, Usage("acme", "4", ERASED_MS + 5, "login", "bob")),
+    (2, 1, Ticket("acme", "5", ERASED_MS + 6, "opened", "t2", "normal")),
+]
+
+
+class Crash(Exception):  # noqa: N818 - what happens
+    """The worker dies."""
+
+
+class Worker:
+    """A worker of one partition that writes to lists and may die after so many records."""
+
+    def __init__(self, log: list[OutRecord], monkeypatch: pytest.MonkeyPatch, dies_after: int | None = None) -> None:
+        self.log = log
+        self.written = 0
+        self._dies_after = dies_after
+        self.scorer = Scorer(MODEL, NAMES, "wall", lambda: ERASED_MS)
+        self.partition = Partition(0, self.scorer)
+        changelog = [record for record in log if record.topic == NAMES.changelog]
+        self.partition.apply_changelog(changelog)
+        self.scorer.recovered(self.partition, self.partition.finish_recovery())
+        self.task = self.scorer.tasks[0]
+        table = SimpleNamespace(owned={0: self.partition}, partition=lambda _: self.partition)
+        self.committer = Committer(cast("Any", table), NAMES.changelog, cast("Any", lambda: None))
+        monkeypatch.setattr(commit, "send_records", self._send)
+
+    async def _send(self, _: object, records: Iterable[OutRecord]) -> list[Ack]:
+        for record in records:
+            if self.written == self._dies_after:
+                raise Crash
+            self.log.append(record)
+            self.written += 1
+        return []
+
+    def take(self, *inputs: Input) -> None:
+        """Apply what was read."""
+        for source, offset, event in inputs:
+            self.task.apply(source, [(offset, event.account.encode(), event)])
+
+    def bring_out(self) -> None:
+        """Do an urgent flush, then a commit, as the worker does."""
+
+        async def flush() -> None:
+            await self.committer.flush_urgent(self.partition, self.task.take_urgent())
+            await self.committer.commit(dict, cast("Any", None))
+
+        asyncio.run(flush())
+
+
+def compacted(log: list[OutRecord], topic: str) -> dict[bytes | None, bytes | None]:
+    """Return what compaction leaves of a topic, tombstones included."""
+    return {record.key: record.value for record in log if record.topic == topic}
+
+
+def began(monkeypatch: pytest.MonkeyPatch) -> list[OutRecord]:
+    """Return the topics after an account has everything that one can have."""
+    log: list[OutRecord] = []
+    worker = Worker(log, monkeypatch)
+    note = Action("acme", "api\x1fn1", START_MS + 2, "note", "dana", note="met Ann of Acme")
+    worker.take(*OLD, (0, 1, Usage("beta", "9", START_MS, "login", "bob")))
+    worker.take((5, 0, note))
+    worker.bring_out()
+    assert {record.topic for record in log} >= {NAMES.alerts, NAMES.audit, NAMES.scores}
+    return log
+
+
+def expect_erased(log: list[OutRecord], *, reborn: bool) -> None:
+    """Nothing of the erased account is left after compaction, those who asked are told, what is new is there."""
+    states, scores = compacted(log, NAMES.changelog), compacted(log, NAMES.scores)
+    assert b"beta" in states
+    everything = b"|".join(part for pair in (*states.items(), *scores.items()) if pair[1] for part in pair if part)
+    assert b"Holding" not in everything
+    assert b"ann" not in everything.lower()
+    assert (b"acme" in everything) == reborn
+    told = [record for record in log if record.key == DIGEST.encode()]
+    assert told
+    done = read_erasure_completed(told[0].value or b"").data
+    assert (done.account_sha256, done.actor, done.reason, done.found) == (DIGEST, "dana", "request 17", True)
+    assert (done.action_id, done.as_of_ms) == ("e1", ERASED_MS)
+    assert done.stores == ("state", "changelog", "scores")
+    records = [record.topic for record in log]
+    assert records.index(NAMES.alerts) < log.index(OutRecord(NAMES.alerts, 0, KEY, None)) < log.index(told[0])
+    if not reborn:
+        assert scores[KEY] is None
+        return
+    last_taken_back = max(at for at, each in enumerate(log) if (each.topic, each.key, each.value)[1:] == (KEY, None))
+    scores_after = [each.value for each in log[last_taken_back:] if (each.topic, each.key) == (NAMES.scores, KEY)]
+    assert scores_after, "readers of the scores would not know the new account"
+    assert json.loads(scores_after[-1] or b"")["data"]["name"] is None
+    alerts = [record.value for record in log if record.topic == NAMES.alerts and record.value]
+    seqs = [json.loads(value)["data"]["seq"] for value in dict.fromkeys(alerts)]
+    assert seqs == [1, 1]
+
+
+def expect_state(worker: Worker, *, reborn: bool) -> None:
+    """Know of the account what came after the erasure."""
+    state = cast("AccountState | None", worker.partition.get(KEY))
+    assert (state is not None) == reborn
+    if state is not None:
+        assert (state.applied[0], state.applied[2], state.seq) == (1, 1, 1)
+        assert state.attributes is None
+
+
+@pytest.mark.parametrize("reborn", [False, True])
+def test_a_crash_anywhere_delays_an_erasure_and_loses_nothing(monkeypatch: pytest.MonkeyPatch, *, reborn: bool) -> None:
+    """Killed after any record that is written, and again after any of those of the next start, the end is the same."""
+    before = began(monkeypatch)
+    inputs = [ERASE, *(NEW if reborn else [])]
+    log = list(before)
+    worker = Worker(log, monkeypatch)
+    worker.take(*inputs)
+    worker.bring_out()
+    expect_erased(log, reborn=reborn)
+    expect_state(worker, reborn=reborn)
+    records = worker.written
+    assert records > 5
+    for first in range(records):
+        for second in range(records + 2):
+            log = list(before)
+            for dies_after in (first, second):
+                worker = Worker(log, monkeypatch, dies_after)
+                worker.take(*inputs)
+                try:
+                    worker.bring_out()
+                except Crash:
+                    continue
+            worker = Worker(log, monkeypatch)
+            worker.take(*OLD, *inputs)  # nothing was committed: all is read again, what was applied before too
+            worker.bring_out()
+            expect_erased(log, reborn=reborn)
+            expect_state(worker, reborn=reborn)
+
+
+def test_what_is_older_than_the_erasure_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the account is unknown, after it began anew, and after a restart; it is counted."""
+    log = began(monkeypatch)
+    worker = Worker(log, monkeypatch)
+    late = AccountUpdate("acme", "late", ERASED_MS, name="Acme Holding")
+    worker.take(ERASE, (4, 5, late))
+    assert worker.partition.get(KEY) is None
+    worker.take(*NEW, (4, 6, late))
+    expect_state(worker, reborn=True)
+    assert worker.scorer.outcomes()["erased"] == 2
+    worker.bring_out()
+    again = Worker(log, monkeypatch)
+    again.take((4, 7, late), (0, 2, Usage("acme", "6", ERASED_MS + 7, "login", "bob")))
+    state = cast("AccountState", again.partition.get(KEY))
+    assert (state.attributes, state.applied[0]) == (None, 2)
+    assert again.scorer.outcomes() == {"erased": 1, "applied": 1, **again.scorer.counters.outcomes}
+
+
+def test_events_before_the_accounts_clock_are_the_erased_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that was applied before the command, but happened after it, is not read again as a new account."""
+    worker = Worker([], monkeypatch)
+    ahead = Usage("acme", "7", ERASED_MS + 60_000, "login", "ann")
+    worker.take((0, 0, ahead), ERASE, (0, 0, ahead))
+    assert worker.partition.get(KEY) is None
+
+
+def test_each_command_erases_what_is_there_then_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one of an account that nobody knows; the same command read again does nothing."""
+    log: list[OutRecord] = []
+    worker = Worker(log, monkeypatch)
+    second = (ACTIONS, 1, Action("acme", "api\x1fe2", ERASED_MS, "erase", "eve", reason="again"))
+    worker.take(ERASE, *NEW)
+    worker.bring_out()
+    worker.take(ERASE)
+    assert worker.partition.get(KEY) is not None
+    worker.take(second)
+    assert worker.partition.get(KEY) is None
+    worker.bring_out()
+    told = [read_erasure_completed(each.value or b"").data for each in log if each.key == DIGEST.encode()]
+    assert [(each.seq, each.actor, each.found) for each in told] == [(1, "dana", False), (2, "eve", True)]
+    assert worker.partition.dirty == set()
+
+
+def test_an_alert_on_its_way_is_not_taken_for_one_of_the_new_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its acknowledgement comes after the account was erased and began anew, whose first alert is still to be told."""
+    worker = Worker([], monkeypatch)
+    worker.take(*OLD)
+    _, outputs = worker.partition.encode_dirty("changelog", list(worker.partition.dirty), ViewBudget())
+    worker.take(ERASE, *NEW)
+    state = cast("AccountState", worker.partition.get(KEY))
+    worker.scorer.published(worker.partition, KEY, state, outputs[KEY])
+    assert [alert.seq for alert in state.unsent] == [1]
+
+
+def test_what_is_kept_does_not_name_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the end there is one record: the digest, the time and what tells a repeated command."""
+    log = began(monkeypatch)
+    worker = Worker(log, monkeypatch)
+    worker.take(ERASE)
+    worker.bring_out()
+    states = compacted(log, NAMES.changelog)
+    assert set(states) == {MARKER_KEY, b"beta", KEY, KEY_PREFIX + DIGEST.encode()}
+    assert states[KEY] is None
+    kept = states[KEY_PREFIX + DIGEST.encode()] or b""
+    assert b"acme" not in kept
+    assert b"dana" not in kept
+
+
+def test_a_zombies_records_of_an_erased_account_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused worker that wakes up writes the account once more; the next owner takes that back, in both topics."""
+    log = began(monkeypatch)
+    zombie = Worker(log, monkeypatch)
+    zombie.take((0, 2, Usage("acme", "8", START_MS + 9, "login", "ann")))
+    owner = Worker(log, monkeypatch)
+    owner.partition.epoch += 1
+    owner.take(ERASE)
+    owner.bring_out()
+    monkeypatch.setattr(commit, "send_records", zombie._send)
+    zombie.bring_out()
+    assert compacted(log, NAMES.changelog)[KEY] is not None
+    next_owner = Worker(log, monkeypatch)
+    assert next_owner.partition.get(KEY) is None
+    next_owner.bring_out()
+    expect_erased(log, reborn=False)
+
+
+def test_a_zombies_tombstone_does_not_end_a_new_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused worker that wakes up erases what its successor erased before; what came since is as it was."""
+    log = began(monkeypatch)
+    zombie = Worker(log, monkeypatch)
+    zombie.take(ERASE)
+    owner = Worker(log, monkeypatch)
+    owner.partition.epoch += 1
+    owner.take(ERASE, *NEW)
+    owner.bring_out()
+    monkeypatch.setattr(commit, "send_records", zombie._send)
+    zombie.bring_out()
+    next_owner = Worker(log, monkeypatch)
+    expect_state(next_owner, reborn=True)
+    next_owner.bring_out()
+    expect_state(Worker(log, monkeypatch), reborn=True)
+    expect_erased(log, reborn=True)
