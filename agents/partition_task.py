@@ -15,7 +15,7 @@ from agents.erasure import Erasure, digest_of, erasure_key
 from agents.runtime.table import HEADER, OWN, Partition
 from service.scoring import effects
 from service.scoring.engine import apply_record, tick, use_model
-from service.scoring.events import Action, Event
+from service.scoring.events import Action, Event, is_erasure
 from service.scoring.model import Model
 from service.scoring.state import AccountState
 from service.scoring.state_codec import peek_model_mark, peek_next_due
@@ -256,8 +256,3 @@ class PartitionTask:
         if type(value) is bytes:
             return peek_next_due(value[HEADER.size :])
         return None if value is None else value.next_due_ms
-
-
-def is_erasure(event: Event) -> bool:
-    """Tell whether an event is a command to erase its account."""
-    return type(event) is Action and event.action == "erase"

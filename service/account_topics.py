@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final
 
 from aiokafka.partitioner import murmur2
@@ -23,7 +24,7 @@ DAY_MS: Final = 86_400_000
 
 @dataclass(slots=True)
 class AccountMessages:
-    """What the topics hold of one account; alerts and outcomes of actions oldest first."""
+    """What the topics hold of one account since it was last erased; alerts and outcomes of actions oldest first."""
 
     score: bytes | None = None
     alerts: list[bytes] = field(default_factory=list)
@@ -48,25 +49,38 @@ async def read_account(bootstrap: str, names: TopicNames, account: str) -> Accou
                     messages.score = record.value
         for topic, found in ((names.alerts, messages.alerts), (names.audit, messages.actions)):
             recent = records_since(reader, topic, partition_of(key, counts[topic]), key, since_ms)
-            found += [record.value async for record in recent if record.value is not None]
+            async for record in recent:
+                if record.value is None or record.key != key:
+                    found.clear()  # the account was erased: what follows is that of a new one
+                else:
+                    found.append(record.value)
     return messages
 
 
 async def records_since(
     reader: TopicReader, topic: str, partition: int, key: bytes, since_ms: int
 ) -> AsyncGenerator[ConsumedRecord, None]:
-    """Yield the records of a key that a partition was given since a time, up to its end of now."""
+    """Yield the records of an account that a partition was given since a time, up to its end of now.
+
+    Those of its erasures, which stand under a digest, are among them.
+    """
     end = (await reader.bounds(topic, partition)).end
     start = await reader.offset_since(topic, partition, since_ms)
+    keys = {key, sha256(key).hexdigest().encode()}
     async for records in reader.read(topic, partition, end if start is None else start, end):
         for record in records:
-            if record.key == key:
+            if record.key in keys:
                 yield record
 
 
 def account_key(account: str) -> bytes:
     """Return the key of an account's records."""
     return account.encode("utf-8", "surrogatepass")
+
+
+def digest_key(account: str) -> bytes:
+    """Return the key of the records that tell of an account's erasure."""
+    return sha256(account_key(account)).hexdigest().encode()
 
 
 def partition_of(key: bytes, count: int) -> int:

@@ -12,16 +12,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 from uuid import uuid4
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from schemas.codec import encode_input, read_action_taken
+from schemas.codec import encode_input, read_action_taken, read_erasure_completed
 from schemas.envelope import STRUCTURED_HEADERS
-from schemas.outputs import ActionName, ActionTakenData
-from service.account_topics import account_key, partition_of, records_since
+from schemas.outputs import ActionName, ActionTakenData, ErasureCompletedData
+from service.account_topics import account_key, digest_key, partition_of, records_since
 from service.adapters.clients import REQUEST_TIMEOUT_MS, errors_named
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import existing_partitions
@@ -30,13 +30,17 @@ from service.errors import DependencyError, InputError, RecordRejected
 from service.ingest import Decoder
 from service.topic_catalogue import TopicNames
 
-SHORT_NAMES: Final[dict[ActionName, str]] = {
+CommandName: TypeAlias = ActionName | Literal["erase"]
+Outcome: TypeAlias = ActionTakenData | ErasureCompletedData
+
+SHORT_NAMES: Final[dict[CommandName, str]] = {
     "acknowledge": "acknowledge_alert",
     "snooze": "snooze_alerts",
     "resolve": "resolve_alert",
     "override": "override_band",
     "sentiment": "set_sentiment",
     "note": "add_note",
+    "erase": "erase_account",
 }
 LOOK_BACK_MS: Final = 24 * 3_600_000
 LOOKS_BACK_MAX: Final = 4  # at a time: each has a connection of its own
@@ -57,6 +61,11 @@ class ActionKey(NamedTuple):
     source: str
     action_id: str
 
+    @property
+    def heard_as(self) -> tuple[str, str, str]:
+        """Name it as outcomes do; that of an erasure must not name the account, so none does here."""
+        return digest_key(self.account).decode(), self.source, self.action_id
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -69,7 +78,7 @@ class Command:
 
 
 def make_command(
-    action: ActionName, account: str, said: Mapping[str, Any], *, source: str, action_id: str | None = None
+    action: CommandName, account: str, said: Mapping[str, Any], *, source: str, action_id: str | None = None
 ) -> Command:
     """Make the command of an action that happens now; `said` is the event's data, without what was not said.
 
@@ -97,11 +106,11 @@ class Desk:
         self._names = names
         self._producer = producer
         self._counts = counts
-        self._waiting: dict[ActionKey, set[asyncio.Future[ActionTakenData]]] = {}
+        self._waiting: dict[tuple[str, str, str], set[asyncio.Future[Outcome]]] = {}
         self._looks_back = asyncio.Semaphore(LOOKS_BACK_MAX)
         self._following = asyncio.create_task(self._follow(consumer))
 
-    async def settle(self, command: Command, seconds: float) -> ActionTakenData | None:
+    async def settle(self, command: Command, seconds: float) -> Outcome | None:
         """Publish a command, unless it is a repetition of one that has its outcome, and wait for that outcome.
 
         None when that takes longer. Raises KeyReused when the outcome is that of another action.
@@ -115,12 +124,12 @@ class Desk:
             raise KeyReused(f"{command.key.action_id} is the idempotency key of another action of this account")
         return taken
 
-    async def outcome(self, key: ActionKey) -> ActionTakenData | None:
+    async def outcome(self, key: ActionKey) -> Outcome | None:
         """Look for what became of an action within the last day."""
 
-        def wanted(record: ConsumedRecord) -> ActionTakenData | None:
+        def wanted(record: ConsumedRecord) -> Outcome | None:
             taken = _taken(record)
-            return taken if taken is not None and _key_of(taken) == key else None
+            return taken if taken is not None and _heard_as(taken) == key.heard_as else None
 
         return await self._look_back(self._names.audit, key, wanted)
 
@@ -154,7 +163,7 @@ class Desk:
                 topic, command.value, key=key, partition=number, headers=list(STRUCTURED_HEADERS)
             )
 
-    async def _hear(self, heard: asyncio.Future[ActionTakenData], seconds: float) -> ActionTakenData | None:
+    async def _hear(self, heard: asyncio.Future[Outcome], seconds: float) -> Outcome | None:
         either: list[asyncio.Future[Any]] = [heard, self._following]
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if self._following.done() and not heard.done():  # which an error only does
@@ -179,23 +188,23 @@ class Desk:
         return None
 
     @contextmanager
-    def _hearing(self, key: ActionKey) -> Iterator[asyncio.Future[ActionTakenData]]:
+    def _hearing(self, key: ActionKey) -> Iterator[asyncio.Future[Outcome]]:
         """Give what will be the outcome of an action, once it is told; several may wait for the same one."""
-        heard: asyncio.Future[ActionTakenData] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(key, set())
+        heard: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key.heard_as, set())
         waiting.add(heard)
         try:
             yield heard
         finally:
             waiting.discard(heard)
             if not waiting:
-                self._waiting.pop(key, None)
+                self._waiting.pop(key.heard_as, None)
 
     def _hand_over(self, record: ConsumedRecord) -> None:
         taken = _taken(record)
         if taken is None:
             return
-        for heard in self._waiting.get(_key_of(taken), ()):
+        for heard in self._waiting.get(_heard_as(taken), ()):
             if not heard.done():
                 heard.set_result(taken)
 
@@ -222,16 +231,21 @@ async def open_desk(bootstrap: str, names: TopicNames) -> AsyncIterator[Desk]:
 
 def _said(action: Any) -> tuple[Any, ...]:
     """Give what an action says, which is the same in its event and in its outcome."""
+    if isinstance(action, ErasureCompletedData):
+        return tuple({"action": "erase", "actor": action.actor, "reason": action.reason}.get(name) for name in _SAID)
     return tuple(getattr(action, name) for name in _SAID)
 
 
-def _taken(record: ConsumedRecord) -> ActionTakenData | None:
+def _taken(record: ConsumedRecord) -> Outcome | None:
     """Read an outcome; None for what is none."""
-    try:
-        return read_action_taken(record.value or b"").data
-    except ValueError:
-        return None
+    for read in (read_action_taken, read_erasure_completed):
+        with suppress(ValueError):
+            return read(record.value or b"").data
+    return None
 
 
-def _key_of(taken: ActionTakenData) -> ActionKey:
-    return ActionKey(taken.account, taken.source, taken.action_id)
+def _heard_as(taken: Outcome) -> tuple[str, str, str]:
+    """Name an outcome as `ActionKey.heard_as` does."""
+    if isinstance(taken, ErasureCompletedData):
+        return taken.account_sha256, taken.source, taken.action_id
+    return ActionKey(taken.account, taken.source, taken.action_id).heard_as

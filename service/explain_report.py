@@ -108,12 +108,18 @@ def explain_from_log(
     """Replay the account's events; raises InputError when the files hold none of it."""
     alerts: list[Alert] = []
     actions: list[ActionTaken] = []
+
+    def forget(_: str) -> None:
+        alerts.clear()
+        actions.clear()
+
     replay = Replay(
         model,
         until_ms=options.until_ms,
         lateness_ms=options.lateness_ms,
         take_alert=alerts.append,
         take_action=actions.append,
+        take_erasure=forget,
     )
 
     def note(line: RefusedLine) -> None:
@@ -132,7 +138,9 @@ def explain_from_log(
             else "is the id written as in the events?"
         )
         raise InputError(f"no event of account {account!r}; {cause}")
-    (state,) = replay.finish(replay.latest_ms if options.until_ms is None else options.until_ms)
+    state = next(replay.finish(replay.latest_ms if options.until_ms is None else options.until_ms), None)
+    if state is None:
+        raise InputError(f"account {account!r} is erased, and nothing happened since")
     return Explanation(
         message_data(score_line(state, model)),
         [message_data(alert_message(alert)) for alert in alerts],

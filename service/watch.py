@@ -15,7 +15,8 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from schemas.codec import read_action_taken, read_alert, read_score
+from schemas.catalogue import OUTPUTS
+from schemas.codec import read_action_taken, read_alert, read_erasure_completed, read_score
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
@@ -25,6 +26,7 @@ from service.topic_catalogue import TOPIC_KINDS, TopicNames
 
 Watched = Literal["scores", "alerts", "actions", "dlq"]
 POLL_MS = 200
+_ERASURE_TYPE = OUTPUTS["erasure_completed"].type.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ def describe(what: Watched, record: ConsumedRecord) -> WatchedMessage:
 
 
 def _score(record: ConsumedRecord) -> WatchedMessage:
-    value = record.value or b""
+    if record.value is None:
+        return _erased(record)
+    value = record.value
     data = read_score(value).data
     worst = max(data.factors, key=lambda factor: factor.points_lost, default=None)
     sentence = worst.sentence if worst is not None else "no data yet"
@@ -95,7 +99,9 @@ def _score(record: ConsumedRecord) -> WatchedMessage:
 
 
 def _alert(record: ConsumedRecord) -> WatchedMessage:
-    value = record.value or b""
+    if record.value is None:
+        return _erased(record)
+    value = record.value
     data = read_alert(value).data
     told = (data.as_of_ms, data.account, data.kind, _points(data.score), data.sentence)
     return WatchedMessage(*told, orjson.loads(value), data.seq, data.suppressed)
@@ -103,12 +109,23 @@ def _alert(record: ConsumedRecord) -> WatchedMessage:
 
 def _action(record: ConsumedRecord) -> WatchedMessage:
     value = record.value or b""
+    if _ERASURE_TYPE in value:
+        done = read_erasure_completed(value).data
+        sentence = f"{done.actor}: {done.reason}"
+        return WatchedMessage(done.as_of_ms, done.account_sha256, "erase", "", sentence, orjson.loads(value))
     data = read_action_taken(value).data
     about = "" if data.alert_seq is None else f"alert {data.alert_seq}"
     sentence = ": ".join(text for text in (data.actor, data.reason, data.note) if text)
     if data.refusal is not None:
         sentence += f" (refused, {data.refusal})"
     return WatchedMessage(data.as_of_ms, data.account, data.action, about, sentence, orjson.loads(value))
+
+
+def _erased(record: ConsumedRecord) -> WatchedMessage:
+    """Tell of a record without a value: its account is erased."""
+    account = key_text(record.key)
+    as_json = {"account": account, "erased": True}
+    return WatchedMessage(record.timestamp, account, "erased", "", "nothing is kept of it any more", as_json)
 
 
 def _dead_letter(record: ConsumedRecord) -> WatchedMessage:

@@ -74,6 +74,10 @@ class Hooks:
         """Nothing moves with time."""
         return 0
 
+    def ends(self, key: bytes, payload: bytes) -> bytes | None:  # noqa: ARG002 - the runtime's signature
+        """No account is erased here."""
+        return None
+
     def outputs(self, partition: Partition, key: bytes, value: StoredAccount) -> list[OutRecord]:
         """Make the alerts that are not acknowledged."""
         return [

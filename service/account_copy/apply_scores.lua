@@ -1,5 +1,6 @@
 -- Applies a batch of one partition of scores: an account changes only by a score with a greater seq.
--- ARGV after the four of `refusal`: then for each record its row and its data. A row without `q` is a tombstone.
+-- ARGV after the four of `refusal`: then for each record its row and its data. A row without `q` is a tombstone; the
+-- topics of alerts and of states have their own.
 -- What goes into keys that many accounts share is gathered and written at the end of the batch, a command for each key.
 local refused = refusal()
 if refused then return refused end
@@ -88,7 +89,7 @@ end
 
 local live = is_live(now_ms())
 local stream = prefix .. 'stream'
-local applied, day = 0, -1
+local applied, day, erased = 0, -1, {}
 begin_gathering()
 for index = 5, #ARGV, 2 do
   local text, data = ARGV[index], ARGV[index + 1]
@@ -96,7 +97,9 @@ for index = 5, #ARGV, 2 do
   local keys = {prefix .. 'account:' .. row.a, prefix .. 'history:' .. row.a, prefix .. 'alerts:' .. row.a}
   local stored = redis.call('HMGET', keys[1], 'seq', 'off', 'row')
   local newer
-  if row.q then
+  if is_repeat(row.o) then
+    newer = false
+  elseif row.q then
     newer = not stored[1] or row.q > tonumber(stored[1])
   else
     newer = stored[2] and row.o > tonumber(stored[2])
@@ -110,8 +113,10 @@ for index = 5, #ARGV, 2 do
     if counted then count(old, -1) end
     if not row.q then
       if counted then leave_indexes(old) end
-      redis.call('DEL', unpack(keys))
-      if live then redis.call('XADD', stream, 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'erased', 'row', text) end
+      redis.call('HDEL', keys[1], 'seq', 'off', 'row', 'data')
+      redis.call('DEL', keys[2])
+      for _, key in ipairs(keys) do redis.call('EXPIRE', key, ORPHAN_SECONDS) end
+      erased[row.a] = true
     else
       redis.call('HSET', keys[1], 'seq', int(row.q), 'off', int(row.o), 'row', text, 'data', data)
       keep_history(keys[2], row, old)
@@ -134,6 +139,7 @@ for index = 5, #ARGV, 2 do
   end
 end
 write_gathered()
+if next(erased) then leave_stream('score', erased) end
 advance()
 if applied > 0 then
   if live then keep_day(day) else note_day(day) end

@@ -11,7 +11,9 @@ for index = 5, #ARGV, 2 do
   local stored = redis.call('HMGET', key, 'version', 'seq')
   local epoch, revision, offset = string.match(stored[1] or '-1:-1:-1', '^(-?%d+):(-?%d+):(-?%d+)$')
   epoch, revision, offset = tonumber(epoch), tonumber(revision), tonumber(offset)
-  if not row.e then
+  if is_repeat(row.o) then
+    -- nothing is new in it
+  elseif not row.e then
     if offset >= 0 and row.o > offset then
       redis.call('HDEL', key, 'version', 'state')
       applied = applied + 1

@@ -106,9 +106,11 @@ def score_item(key: bytes | None, value: bytes | None, offset: int, departed_sec
     return Item(_write(row), pack(bytes(event.data)), score.model_version)
 
 
-def alert_item(key: bytes | None, value: bytes | None) -> Item:
-    """Make the item of an alert; raises ValueError."""
-    event = _read_event(value or b"")
+def alert_item(key: bytes | None, value: bytes | None, offset: int) -> Item:
+    """Make the item of an alert or, of a record without a value, of an account that is erased. Raises ValueError."""
+    if value is None:
+        return Item(_write({"a": _account_of(key), "o": offset}), b"")
+    event = _read_event(value)
     if event.type not in _ALERT_TYPES:
         raise ValueError(f"not an alert: {event.type[:80]}")
     alert = _read_alert(event.data)
@@ -116,6 +118,7 @@ def alert_item(key: bytes | None, value: bytes | None) -> Item:
         raise ValueError("an alert under another key")
     head = {
         "a": alert.account,
+        "o": offset,
         "q": alert.seq,
         "t": parse_time_ms(alert.as_of),
         "k": alert.kind,

@@ -37,6 +37,24 @@ local function advance()
   if tonumber(ARGV[4]) > stored then redis.call('HSET', prefix .. 'offsets', ARGV[2], ARGV[4]) end
 end
 
+-- Tells whether this very copy applied the record at an offset of the batch's place before: an account that was erased
+-- since would come back.
+local function is_repeat(offset)
+  return offset < tonumber(redis.call('HGET', prefix .. 'offsets', ARGV[2]))
+end
+
+-- Takes the entries of one kind about erased accounts (a set of ids) out of the stream, and has followers read anew: an
+-- entry that told of the erasure would name the account as long as the stream is.
+local function leave_stream(kind, erased)
+  local key = prefix .. 'stream'
+  for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
+    local fields = {}
+    for index = 1, #entry[2], 2 do fields[entry[2][index]] = entry[2][index + 1] end
+    if fields.kind == kind and erased[cmsgpack.unpack(fields.row).a] then redis.call('XDEL', key, entry[1]) end
+  end
+  if is_live(now_ms()) then redis.call('XADD', key, 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'reset') end
+end
+
 -- The latest day that any score is of.
 local function note_day(day)
   local stored = tonumber(redis.call('HGET', copy, 'day') or '-1')

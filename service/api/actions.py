@@ -20,10 +20,10 @@ from service.account_copy.reader import CopyReader
 from service.api.accounts import Account, Copy
 from service.api.answers import NO_ACCOUNT, NO_ACTION, PROBLEMS
 from service.api.desk import DeskKeeper
-from service.api.gate import Actor
+from service.api.gate import Actor, check_role
 from service.api.keys import ApiKey
 from service.api.problems import Problem
-from service.commands import ActionKey, make_command
+from service.commands import ActionKey, Outcome, make_command
 
 ActionState: TypeAlias = Literal["pending", "applied", "refused"]
 
@@ -96,8 +96,17 @@ class Note(_Said):
     note: Sentence
 
 
+class Erase(BaseModel):
+    """Everything that is kept of the account is removed; needs a key of the role admin."""
+
+    model_config = _Said.model_config
+
+    action: Literal["erase"]
+    reason: Annotated[Name, Field(description="kept in the audit, so it names no person")]
+
+
 Act: TypeAlias = Annotated[
-    Acknowledge | Snooze | Resolve | Override | SetSentiment | Note, Field(discriminator="action")
+    Acknowledge | Snooze | Resolve | Override | SetSentiment | Note | Erase, Field(discriminator="action")
 ]
 
 
@@ -107,7 +116,7 @@ class ActionAnswer(BaseModel):
     account: str
     action_id: str
     state: ActionState
-    outcome: ActionTakenData | None
+    outcome: Outcome | None
 
 
 IdempotencyKey = Annotated[
@@ -154,9 +163,11 @@ async def act(
 
 async def take(
     request: Request, copy: CopyReader, account: str, body: Act, *, key: ApiKey, action_id: str, wait_seconds: float
-) -> ActionTakenData | None:
+) -> Outcome | None:
     """Send an action that a key takes, and wait so long for what becomes of it; None is not known yet."""
-    if (await copy.scores([account]))[0] is None:
+    if body.action == "erase":
+        check_role(request, "admin")
+    elif (await copy.scores([account]))[0] is None:
         raise Problem("account-not-found")
     said = body.model_dump(exclude={"action"}, exclude_none=True)
     command = make_command(body.action, account, {"actor": key.name, **said}, source=_source(key), action_id=action_id)
@@ -164,11 +175,11 @@ async def take(
         return await desk.settle(command, wait_seconds)
 
 
-def state_of(taken: ActionTakenData | None) -> ActionState:
+def state_of(taken: Outcome | None) -> ActionState:
     """Name what an outcome means for the one who acted."""
     if taken is None:
         return "pending"
-    return "applied" if taken.refusal is None else "refused"
+    return "refused" if isinstance(taken, ActionTakenData) and taken.refusal is not None else "applied"
 
 
 @routes.get("/accounts/{account}/actions/{action_id}", response_model=ActionAnswer, responses=NO_ACTION)
@@ -202,7 +213,7 @@ def _wait_seconds(prefer: str) -> int:
     return min(int(found[1]), WAIT_MAX_SECONDS) if found else 0
 
 
-def _answer(key: ActionKey, taken: ActionTakenData | None, *, status_if_pending: int = 202) -> Response:
+def _answer(key: ActionKey, taken: Outcome | None, *, status_if_pending: int = 202) -> Response:
     told = ActionAnswer(account=key.account, action_id=key.action_id, state=state_of(taken), outcome=taken)
     place = f"/v1/accounts/{quote(key.account, safe='')}/actions/{quote(key.action_id, safe='')}"
     return Response(

@@ -55,8 +55,8 @@ class Filter:
         return (
             (not self.kinds or event.kind in self.kinds)
             and (not self.accounts or event.data["account"] in self.accounts)
-            and (not self.owners or event.kind == "erased" or event.data.get("owner") in self.owners)
-            and (not self.bands or event.kind == "erased" or bool(event.bands & self.bands))
+            and (not self.owners or event.data.get("owner") in self.owners)
+            and (not self.bands or bool(event.bands & self.bands))
         )
 
 
@@ -183,11 +183,9 @@ def _event(keys: Keys, entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
     row = read_row(fields[b"row"])
     if kind == "score":
         return _score(event_id, row, fields[b"before"].decode() or None)
-    if kind == "alert":
-        data = {"account": row["a"], "seq": row["q"], "as_of": time_text(row["t"]), "kind": row["k"]}
-        data |= {"band": row["b"], "owner": row["u"]}
-        return Event(event_id, kind, data, frozenset({row["b"]}))
-    return Event(event_id, kind, {"account": row["a"]})
+    data = {"account": row["a"], "seq": row["q"], "as_of": time_text(row["t"]), "kind": row["k"]}
+    data |= {"band": row["b"], "owner": row["u"]}
+    return Event(event_id, kind, data, frozenset({row["b"]}))
 
 
 def _score(event_id: str, row: dict[str, Any], before: str | None) -> Event:

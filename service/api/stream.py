@@ -54,7 +54,7 @@ async def stream(
     request: Request,
     copy: Copy,
     key: Reader,
-    kind: Annotated[list[Literal["score", "alert", "erased"]] | None, Query(max_length=3)] = None,
+    kind: Annotated[list[Literal["score", "alert"]] | None, Query(max_length=2)] = None,
     account: Annotated[list[AccountId] | None, Query(max_length=200)] = None,
     owner: Annotated[list[Identifier] | None, Query(max_length=20)] = None,
     band: Annotated[list[Band] | None, Query(max_length=4, description="before or after")] = None,

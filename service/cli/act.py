@@ -15,7 +15,7 @@ from service.cli.watch import json_line
 from service.errors import DependencyError
 
 if TYPE_CHECKING:
-    from schemas.outputs import ActionName
+    from service.commands import CommandName
 
 SOURCE = "vitals-act"
 WAIT_SECONDS = 30.0
@@ -28,7 +28,7 @@ NoteOption = Annotated[str | None, typer.Option(help="a sentence to be kept with
 IdOption = Annotated[str | None, typer.Option("--id", help="idempotency key; the same again counts once")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="until the worker applied or refused it, at most 30 s")]
 
-HELP = """Acknowledge, snooze or resolve alerts, set the band by hand, say how you feel about an account, leave a note.
+HELP = """Acknowledge, snooze or resolve alerts, set the band by hand, say how you feel, leave a note, erase an account.
 
 The command goes to the topic account-actions; a worker applies it in the order of the account's events and tells what
 became of it in account-audit. With --wait the exit code is 1 when it was refused. An action has today's time: under the
@@ -43,6 +43,8 @@ Examples:
   vitals act override acme --band endangered --reason "champion left" --until 2026-04-20 --actor dana
 
   vitals act sentiment acme --value=-0.5 --actor dana --json
+
+  vitals act erase acme --reason "request 17" --actor dana --wait
 """
 
 
@@ -53,13 +55,14 @@ EXAMPLES = {
     "override": 'acme --band endangered --reason "champion left" --until 2026-04-20 --actor dana',
     "sentiment": "acme --value=-0.5 --actor dana",
     "note": 'acme --note "new head of IT" --actor dana',
+    "erase": 'acme --reason "request 17" --actor dana --wait',
 }
 
 
 def register(cli: typer.Typer) -> None:
     """Add `vitals act`."""
     group = typer.Typer(no_args_is_help=True, help=HELP)
-    for command in (acknowledge, snooze, resolve, override, sentiment, note):
+    for command in (acknowledge, snooze, resolve, override, sentiment, note, erase):
         name = command.__name__
         group.command(epilog=f"Example: vitals act {name} {EXAMPLES[name]}")(command)
     cli.add_typer(group, name="act")
@@ -156,12 +159,25 @@ def note(
     _act("note", account, {"actor": actor, "note": note}, action_id, wait=wait, as_json=as_json)
 
 
+def erase(
+    account: AccountArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="why; it stays in the audit, so name no person")],
+    actor: ActorOption,
+    action_id: IdOption = None,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove all that is kept of the account, for good; what other topics hold stays until their retention ends."""
+    _act("erase", account, {"actor": actor, "reason": reason}, action_id, wait=wait, as_json=as_json)
+
+
 def _time(text: str) -> str:
     return time_text(time_option_ms("--until", text) or 0)
 
 
 def _act(
-    action: ActionName, account: str, said: dict[str, Any], action_id: str | None, *, wait: bool, as_json: bool
+    action: CommandName, account: str, said: dict[str, Any], action_id: str | None, *, wait: bool, as_json: bool
 ) -> None:
     """Publish the command, wait if asked to, and print what is known of it."""
     told = asyncio.run(_published(action, account, said, action_id, wait=wait))
@@ -170,14 +186,17 @@ def _act(
         print(json_line(told))
     elif outcome is None:
         print(printable(f"published: {action} {account}, action {told['action_id']}"))
+    elif action == "erase":
+        found = "" if outcome["found"] else "; nothing was known of it"
+        print(printable(f"{account}: erased from {', '.join(outcome['stores'])}{found}; as of {outcome['as_of']}"))
     else:
         print(printable(f"{account}: {action_words(outcome)}; as of {outcome['as_of']}"))
-    if outcome is not None and outcome["refusal"] is not None:
+    if outcome is not None and outcome.get("refusal") is not None:
         raise typer.Exit(1)
 
 
 async def _published(
-    action: ActionName, account: str, said: dict[str, Any], action_id: str | None, *, wait: bool
+    action: CommandName, account: str, said: dict[str, Any], action_id: str | None, *, wait: bool
 ) -> dict[str, Any]:
     # aiokafka takes a while to import, so only what needs it pays.
     from service.adapters.embedded_kafka import resolve_bootstrap

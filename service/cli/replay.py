@@ -125,6 +125,7 @@ def _print_summary(summary: ReplaySummary, seconds: float) -> None:
             *counted(shown["refused"]),
             ("duplicates", f"{summary.duplicates:,}"),
             ("late", f"{summary.late:,}"),
+            ("of erased accounts", f"{summary.erased:,}"),
             ("out of order", f"{summary.out_of_order:,}"),
             ("after the end", f"{summary.after_until:,}"),
             ("seconds", f"{seconds:.1f}"),

@@ -42,7 +42,9 @@ class Board:
         """Take a record of an output topic."""
         self._next_offsets[record.topic, record.partition] = record.offset + 1
         value = record.value or b""
-        if record.topic == self._names.scores:
+        if not value and record.topic in {self._names.scores, self._names.alerts}:
+            self.scores.pop((record.key or b"").decode(), None)  # its account is erased
+        elif record.topic == self._names.scores:
             score = read_score(value).data
             self.scores[score.account] = score
         elif record.topic == self._names.alerts:

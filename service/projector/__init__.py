@@ -224,7 +224,7 @@ def _item_maker(departed_seconds: int, read_state: ReadState) -> MakeItem:
         if kind == "scores":
             return score_item(record.key, record.value, record.offset, departed_seconds)
         if kind == "alerts":
-            return alert_item(record.key, record.value)
+            return alert_item(record.key, record.value, record.offset)
         return state_item(record.key, record.value, record.offset, read_state)
 
     return make

@@ -16,9 +16,9 @@ from typing import Final
 from service.band_history import BandHistory
 from service.input_files import KIND_OF_EVENT
 from service.replay.summary import ReplaySummary
-from service.scoring.effects import ACTED, ALERTED, DUPLICATE, LATE
+from service.scoring.effects import ACTED, ALERTED, DUPLICATE, ERASED, LATE
 from service.scoring.engine import advance, mark_actions_told, mark_sent, step, tick
-from service.scoring.events import Event
+from service.scoring.events import Event, is_erasure
 from service.scoring.model import Model
 from service.scoring.records import NEVER
 from service.scoring.state import AccountState
@@ -26,21 +26,26 @@ from service.scoring.views import ActionTaken, Alert
 from service.topic_catalogue import TOPIC_KINDS
 
 TOLD: Final = ALERTED | ACTED
-NOTABLE: Final = TOLD | DUPLICATE | LATE
+NOTABLE: Final = TOLD | DUPLICATE | LATE | ERASED
 TYPE_ORDER: Final = {type_: TOPIC_KINDS.index(kind) for type_, kind in KIND_OF_EVENT.items()}
 HELD_LEAST: Final = 2
 
 
 class _Account:
-    """One account of a replay: its state, and the events that an earlier one may still come before."""
+    """One account of a replay: its state, and the events that an earlier one may still come before.
 
-    __slots__ = ("bands", "first_ms", "held", "newest_ms", "room", "state")
+    What happened up to `erased_ms` is that of an account that is erased; `is_erased` until something happens after it.
+    """
+
+    __slots__ = ("bands", "erased_ms", "first_ms", "held", "is_erased", "newest_ms", "room", "state")
 
     def __init__(self, account: str, time_ms: int) -> None:
         self.state = AccountState(account)
         self.bands = BandHistory()
         self.first_ms = time_ms
         self.newest_ms = NEVER
+        self.erased_ms = NEVER
+        self.is_erased = False
         self.held: list[Event] = []
         self.room = HELD_LEAST  # how many are held before it is looked at which may go
 
@@ -60,6 +65,7 @@ class Replay:
         lateness_ms: int = 0,
         take_alert: Callable[[Alert], object] = lambda _: None,
         take_action: Callable[[ActionTaken], object] = lambda _: None,
+        take_erasure: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.summary = ReplaySummary(model.version)
         self._model = model
@@ -67,6 +73,7 @@ class Replay:
         self._lateness_ms = lateness_ms
         self._take_alert = take_alert
         self._take_action = take_action
+        self._take_erasure = take_erasure
         self._accounts: dict[str, _Account] = {}
 
     @property
@@ -112,6 +119,8 @@ class Replay:
         summary.until_ms = until_ms
         for name in sorted(self._accounts):
             account = self._accounts[name]
+            if account.is_erased:
+                continue
             state = account.state
             if until_ms is not None:
                 self._pass_time(account, until_ms)
@@ -141,6 +150,10 @@ class Replay:
     def _step(self, account: _Account, event: Event) -> None:
         state = account.state
         time_ms = event.time_ms
+        if time_ms <= account.erased_ms and not is_erasure(event):
+            self.summary.erased += 1
+            return
+        account.is_erased = False
         if time_ms < account.first_ms:  # noqa: PLR1730  # a call of min() on the hottest path costs more
             account.first_ms = time_ms
         due_ms = state.next_due_ms
@@ -152,12 +165,24 @@ class Replay:
         if done & NOTABLE:
             if done & TOLD:
                 self._hand_out(state)
+            if done & ERASED:
+                self._erase(account)
+                return
             if done & DUPLICATE:
                 summary.duplicates += 1
             elif done & LATE:
                 summary.late += 1
         if state.band != account.bands.band:
             account.bands.note(state.band, state.clock_ms)
+
+    def _erase(self, account: _Account) -> None:
+        """Begin anew, as the worker does: what was told stays told, and nothing else is left."""
+        state = account.state
+        account.erased_ms = max(account.erased_ms, state.clock_ms)
+        account.state, account.bands, account.is_erased = AccountState(state.account), BandHistory(), True
+        account.first_ms = account.erased_ms + 1
+        self.summary.actions["erased"] += 1
+        self._take_erasure(state.account)
 
     def _pass_time(self, account: _Account, until_ms: int) -> None:
         """Run the ticks due up to `until_ms` one by one, to see the band after each."""

@@ -21,7 +21,8 @@ RATE_DIGITS: Final = 6
 class ReplaySummary:
     """What a replay did; the same input gives the same summary.
 
-    `actions` counts those applied, and the others by why they were refused. `account_ms` adds up the time from each
+    `actions` counts those applied, those that erased, and the others by why they were refused; `erased` are events that
+    came too late for an account that is erased. `account_ms` adds up the time from each
     account's first event to the end. `coverage` counts accounts by tenths, rounded down. `out_of_order` are events that
     came later than the accepted lateness, or than any without one.
     """
@@ -39,6 +40,7 @@ class ReplaySummary:
     coverage: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     late: int = 0
+    erased: int = 0
     out_of_order: int = 0
     duplicates: int = 0
     after_until: int = 0
@@ -78,6 +80,7 @@ class ReplaySummary:
             "coverage": _sorted(self.coverage),
             "refused": _sorted(self.refused),
             "late": self.late,
+            "erased": self.erased,
             "out_of_order": self.out_of_order,
             "duplicates": self.duplicates,
             "after_until": self.after_until,

@@ -119,3 +119,8 @@ class Action:
 
 
 Event: TypeAlias = Usage | Payment | Ticket | Survey | AccountUpdate | Action
+
+
+def is_erasure(event: Event) -> bool:
+    """Tell whether an event is a command to erase its account."""
+    return type(event) is Action and event.action == "erase"

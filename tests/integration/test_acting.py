@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from schemas.codec import encode_input
+from schemas.outputs import ActionTakenData
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import describe_partitions
 from service.commands import Desk, make_command, open_desk
@@ -162,7 +163,7 @@ def test_actions_that_are_no_use_or_astray_are_treated_as_every_record(deploymen
             taken = await asyncio.gather(*(desk.settle(command, 60.0) for command in commands))
             again = await desk.outcome(commands[1].key)
             assert again == taken[1]
-            return [(each.seq, each.note) for each in taken if each is not None]
+            return [(each.seq, each.note) for each in taken if isinstance(each, ActionTakenData)]
 
     with deployment.start("--model", str(MODEL)) as worker:
         found = asyncio.run(act_and_wait())

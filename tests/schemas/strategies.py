@@ -93,6 +93,7 @@ DATA: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "set_sentiment": fields({"actor": names, "sentiment": sentiments}, notes),
     "add_note": fields({"actor": names, "note": texts(200)}, {}),
+    "erase_account": fields({"actor": names, "reason": names}, {}),
 }
 
 

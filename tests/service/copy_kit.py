@@ -89,10 +89,10 @@ class Copy:
         self.next[PLACE] += len(items)
         return applied
 
-    async def alerts(self, *messages: tuple[bytes, bytes]) -> int:
+    async def alerts(self, *messages: tuple[bytes, bytes | None]) -> int:
         """Apply alerts, one offset after the other."""
         start = self.next[ALERTS_PLACE]
-        items = [alert_item(*message) for message in messages]
+        items = [alert_item(*message, start + number) for number, message in enumerate(messages)]
         applied = await self.writer.apply("alerts", ALERTS_PLACE, start, start + len(items), items)
         self.next[ALERTS_PLACE] += len(items)
         return applied

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import random
 from typing import Any
 
@@ -166,7 +168,8 @@ def test_a_tombstone_erases_and_an_older_one_does_not(redis_url: str) -> None:
         await copy.scores(score("acme", 7))
         await copy.alerts(alert("acme", 1))
         await copy.scores((b"acme", None))
-        assert await copy.dump() == {**empty, "portfolio": ({}, {}), "feed": {b"1:acme": float(NOON_MS)}}
+        await copy.alerts((b"acme", None))
+        assert await copy.dump() == {**empty, "portfolio": ({}, {})}
         assert not await copy.client.exists(copy.key("alerts:acme"), copy.key("history:acme"))
         await copy.scores(score("acme", 1))
         copy.next[PLACE] = 0
@@ -244,6 +247,8 @@ def test_a_state_waits_for_its_score_for_a_time(redis_url: str) -> None:
         await copy.states(stored(_state("acme", 3)))
         assert 0 < await copy.client.ttl(key) <= DEPARTED_SECONDS
         await copy.scores((b"acme", None))
+        assert await stored_seq(copy, "acme") is None
+        await copy.states((b"acme", None))
         assert not await copy.client.exists(key)
 
     with_copy(redis_url, job)
@@ -305,10 +310,82 @@ def test_followers_hear_only_news(redis_url: str) -> None:
         await copy.live()
         await copy.scores(score("acme", 2, band="at_risk"), score("acme", 2, band="at_risk"))
         await copy.alerts(alert("acme", 1), alert("acme", 1))
-        await copy.scores((b"acme", None))
         entries = [fields for _, fields in await copy.client.xrange(copy.key("stream"))]
-        assert [fields[b"kind"] for fields in entries] == [b"reset", b"score", b"alert", b"erased"]
+        assert [fields[b"kind"] for fields in entries] == [b"reset", b"score", b"alert"]
         assert entries[1][b"before"] == b"healthy"
+        await copy.scores((b"acme", None))
+        await copy.alerts((b"acme", None))
+        entries = [fields for _, fields in await copy.client.xrange(copy.key("stream"))]
+        assert [fields[b"kind"] for fields in entries] == [b"reset"] * 3, "nothing names the account any more"
+
+    with_copy(redis_url, job)
+
+
+async def everything(copy: Copy) -> bytes:
+    """Return every key and value of Redis that belongs to a copy, packed ones unpacked too."""
+    parts: list[bytes] = []
+    async for key in copy.client.scan_iter(match=copy.key("*"), count=1000):
+        parts.append(key)
+        kind = (await copy.client.type(key)).decode()
+        if kind == "hash":
+            parts += [part for pair in (await copy.client.hgetall(key)).items() for part in pair]
+        elif kind == "zset":
+            parts += await copy.client.zrange(key, 0, -1)
+        elif kind == "set":
+            parts += await copy.client.smembers(key)
+        else:
+            parts += [part for _, fields in await copy.client.xrange(key) for pair in fields.items() for part in pair]
+    for part in list(parts):
+        with contextlib.suppress(Exception):
+            parts.append(unpack(part))
+    return b"|".join(parts).lower()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("scores", "alerts", "states"))))
+def test_an_erased_account_is_nowhere_in_redis(redis_url: str, order: tuple[str, ...]) -> None:
+    """In whatever order its topics are read, and when a projector that was overtaken applies what came before again."""
+
+    async def job(copy: Copy) -> None:
+        await copy.live()
+        state = AccountState("acme")
+        messages: dict[str, list[tuple[bytes, Any]]] = {
+            "scores": [score("acme", 7, name="Acme Holding"), (b"acme", None)],
+            "alerts": [alert("acme", 1, name="Acme Holding"), (b"acme", None)],
+            "states": [stored(state), (b"acme", None)],
+        }
+        for topic in order:
+            await getattr(copy, topic)(messages[topic][0])
+        assert b"acme holding" in await everything(copy)
+        for topic in order:
+            await getattr(copy, topic)(messages[topic][1])
+        assert b"acme" not in await everything(copy)
+        copy.next = dict.fromkeys(copy.places, 0)
+        for topic in order:
+            await getattr(copy, topic)(messages[topic][0])
+        assert b"acme" not in await everything(copy)
+
+    with_copy(redis_url, job)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("scores", "alerts", "states"))))
+def test_a_new_account_stays_whole_when_the_copy_is_made_anew(redis_url: str, order: tuple[str, ...]) -> None:
+    """Each topic takes back what it told, so that none removes what another has told of the account since."""
+
+    async def job(copy: Copy) -> None:
+        state = AccountState("acme")
+        messages: dict[str, list[tuple[bytes, Any]]] = {
+            "scores": [score("acme", 7, name="Acme Holding"), (b"acme", None), score("acme", 1, name="New")],
+            "alerts": [alert("acme", 1), alert("acme", 2), (b"acme", None), alert("acme", 1)],
+            "states": [stored(state, epoch=2), (b"acme", None), stored(state)],
+        }
+        for topic in order:
+            await getattr(copy, topic)(*messages[topic])
+        found = await copy.client.hgetall(copy.key("account:acme"))
+        assert (found[b"seq"], found[b"version"][:2]) == (b"1", b"1:")
+        assert await copy.client.ttl(copy.key("account:acme")) == -1
+        assert await copy.client.zrange(copy.key("feed"), 0, -1) == [b"1:acme"]
+        assert await copy.client.zcard(copy.key("alerts:acme")) == 1
+        assert b"holding" not in await everything(copy)
 
     with_copy(redis_url, job)
 

@@ -97,7 +97,7 @@ def test_scores_and_alerts_are_heard_as_they_come(served: Served) -> None:
         assert (kind, data["account"], data["band"], data["previous_band"]) == ("score", "acme", "at_risk", "healthy")
         kind, data = events.news()
         assert (kind, data["kind"], data["seq"]) == ("alert", "at_risk", 1)
-        assert events.news() == ("erased", {"account": "acme"})
+        assert events.news() == ("reset", {})
 
 
 def test_a_cut_loses_and_repeats_nothing(served: Served) -> None:
@@ -181,13 +181,12 @@ def test_filters_let_through_what_was_asked_for(served: Served) -> None:
 
 
 def test_a_filter_judges_events() -> None:
-    """An empty filter wants all, a reset is for everybody, an erased account is heard whatever its band was."""
-    erased, reset = Event("1", "erased", {"account": "a"}), Event("2", "reset", {})
+    """An empty filter wants all, a reset is for everybody."""
+    reset = Event("2", "reset", {})
     moved = Event("3", "score", {"account": "a", "owner": "lee"}, frozenset({"healthy", "at_risk"}))
-    assert all(Filter().wants(event) for event in (erased, reset, moved))
+    assert all(Filter().wants(event) for event in (reset, moved))
     assert Filter(accounts=frozenset("b")).wants(reset)
-    assert not Filter(accounts=frozenset("b")).wants(erased)
-    assert Filter(bands=frozenset({"at_risk"}), owners=frozenset({"x"})).wants(erased)
+    assert not Filter(accounts=frozenset("b")).wants(moved)
     assert not Filter(bands=frozenset({"endangered"})).wants(moved)
     assert not Filter(owners=frozenset({"x"})).wants(moved)
 

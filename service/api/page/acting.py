@@ -28,6 +28,7 @@ from service.api.keys import ApiKey
 from service.api.page.forms import read_form
 from service.api.page.rendering import PageRoute, page
 from service.api.problems import KINDS, Problem, kind_of
+from service.commands import Outcome
 from service.errors import VitalsError
 
 FormName = Literal["alert", "snooze", "override", "lift", "sentiment", "note"]
@@ -156,9 +157,9 @@ def _troubled(name: FormName, sent: dict[str, str], action_id: str, kind: str) -
     return Form(name, sent, trouble=title, key=action_id), status
 
 
-def _told(taken: ActionTakenData | None) -> str:
+def _told(taken: Outcome | None) -> str:
     if taken is None:
         return "Pending: it is sent, and will be applied or refused. Send it again to ask; it counts once."
-    if taken.refusal is not None:
+    if isinstance(taken, ActionTakenData) and taken.refusal is not None:
         return f"Refused: {REFUSALS[taken.refusal]}."
     return "Applied. The page shows it in a moment."

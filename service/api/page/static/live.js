@@ -68,7 +68,7 @@
       if (wasLost) refresh(); // what the stream cannot bring back, the server can
       wasLost = false;
     });
-    for (const kind of ["score", "alert", "erased", "reset", "state"]) {
+    for (const kind of ["score", "alert", "reset", "state"]) {
       source.addEventListener(kind, () => {
         heardAt = performance.now();
         refresh();
