@@ -38,6 +38,7 @@ from service.model.loader import load_model
 from service.scoring.engine import apply_record, mark_sent, step, use_model
 from service.scoring.events import Event
 from service.scoring.state import AccountState
+from service.scoring.state_codec import decode
 from service.topic_catalogue import TopicNames
 
 REPEATS: Final = 5
@@ -126,7 +127,7 @@ class _Bench:
         self.partition = Partition(0, self.scorer)
         self.scorer.recovered(self.partition, [])
         for key, history in self.histories.items():
-            state = self.scorer.decode(key, history)
+            state = decode(key.decode(), history)
             use_model(state, self.scorer.model)
             self.partition.put(key, state)
         self.partition.dirty.clear()
