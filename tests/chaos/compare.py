@@ -141,15 +141,18 @@ def _counted(state: dict[str, Any]) -> int:
 
 
 def _written_last(_: Expected, observed: Observed) -> Iterator[Difference]:
-    newest = observed.stored(as_recovered=True)
-    for account, last in observed.stored(as_recovered=False).items():
-        if account in newest and last[REVISION] != newest[account][REVISION]:
-            known, kept = (int.from_bytes(value[REVISION], "big") for value in (newest[account], last))
+    written = observed.stored(as_recovered=False)
+    for account, newest in observed.stored(as_recovered=True).items():
+        last = written.get(account)
+        if last is None:
+            yield Difference("older state last", account, "a state", "a tombstone")
+        elif last[REVISION] != newest[REVISION]:
+            known, kept = (int.from_bytes(value[REVISION], "big") for value in (newest, last))
             yield Difference("older state last", account, f"revision {known}", f"revision {kept}")
 
 
 def _scores(expected: Expected, observed: Observed) -> Iterator[Difference]:
-    last = {record.key.decode(): record.value for record in observed.records[observed.topics.scores]}
+    last = observed.last_scores()
     for account in sorted(expected.scores.keys() | last.keys()):
         due, found = expected.scores.get(account), plain_score(last[account]) if account in last else None
         if found is None and due is not None and due["seq"] == 0:

@@ -106,9 +106,7 @@ def _band(bands: Mapping[str, Any], before: str, score: float) -> str:
 
 
 def _last_model_everywhere(expected: Expected, observed: Observed) -> Iterator[Difference]:
-    last = {
-        record.key.decode(): json.loads(record.value)["data"] for record in observed.records[observed.topics.scores]
-    }
+    last = {account: json.loads(value)["data"] for account, value in observed.last_scores().items()}
     for account, due in expected.scores.items():
         found = last.get(account)
         if found is None and due["seq"] == 0:

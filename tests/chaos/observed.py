@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from agents.runtime.table import EPOCH, EPOCH_BYTES, HEADER, MARKER_KEYS, REVISION
+from agents.runtime.table import EPOCH, EPOCH_BYTES, EPOCH_HEADER, HEADER, MARKER_KEYS, REVISION
 from service.adapters.topic_admin import committed_offsets, end_offsets
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 from tests.integration.kafka_tools import read_topic
@@ -42,12 +42,18 @@ class Observed:
             account = record.key.decode()
             known = found.get(account)
             if record.value is None:
-                found.pop(account, None)
+                if not as_recovered or dict(record.headers).get(EPOCH_HEADER, epoch) >= epoch:
+                    found.pop(account, None)
             elif as_recovered and record.value[EPOCH] < epoch:
                 continue
             elif not as_recovered or known is None or record.value[REVISION] >= known[REVISION]:
                 found[account] = record.value
         return found
+
+    def last_scores(self) -> dict[str, bytes]:
+        """Return the last score of every account that none was taken back of since."""
+        last = {record.key.decode(): record.value for record in self.records[self.topics.scores]}
+        return {account: value for account, value in last.items() if value is not None}
 
     def stale_writes(self) -> int:
         """Count the changelog records of former owners after those of a later one, and older states after newer."""

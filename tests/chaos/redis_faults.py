@@ -121,8 +121,8 @@ def _told(redis: RedisClient) -> dict[str, str]:
 
 def _compare_copy(redis: RedisClient, projector: TestedProcess, observed: Observed) -> Iterable[Difference]:
     """Compare the copy's scores, and how many accounts its counts tell of, with the last scores in the topic."""
-    due = {record.key.decode(): record.value for record in observed.records[observed.topics.scores]}
-    scores = {account: orjson.loads(value)["data"] for account, value in due.items() if value is not None}
+    due = observed.last_scores()
+    scores = {account: orjson.loads(value)["data"] for account, value in due.items()}
     _wait(lambda: _scores(redis) == scores or projector.process.poll() is not None)
     found = _scores(redis)
     for account in sorted(scores.keys() | found.keys()):
