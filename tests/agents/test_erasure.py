@@ -217,6 +217,43 @@ def test_each_command_erases_what_is_there_then_and_is_told(monkeypatch: pytest.
     assert worker.partition.dirty == set()
 
 
+def test_a_new_account_survives_what_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored in one flush with the erasure before it, it is not taken for the erased one when that is gone on with."""
+    log = began(monkeypatch)
+    worker = Worker(log, monkeypatch, 4)  # the record, the tombstone, the new account, and the marker
+    worker.take(ERASE, *NEW)
+    with pytest.raises(Crash):
+        worker.bring_out()
+    assert log[-2].key == KEY
+    again = Worker(log, monkeypatch)
+    expect_state(again, reborn=True)
+    again.bring_out()
+    expect_state(Worker(log, monkeypatch), reborn=True)
+    expect_erased(log, reborn=True)
+
+
+def test_a_command_that_comes_while_another_is_told_is_not_taken_for_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What began anew and was published meanwhile is taken back for the second one."""
+    log: list[OutRecord] = []
+    worker = Worker(log, monkeypatch)
+    second = [(ACTIONS, 1, Action("acme", "api\x1fe2", ERASED_MS + 9, "erase", "eve", reason="again"))]
+
+    async def send(_: object, records: list[OutRecord]) -> list[Ack]:
+        log.extend(records)
+        if second and any(record.topic == NAMES.audit for record in records):
+            worker.take(second.pop())
+        return []
+
+    monkeypatch.setattr(commit, "send_records", send)
+    worker.take(ERASE, *NEW)
+    worker.bring_out()
+    assert compacted(log, NAMES.changelog)[KEY] is None
+    assert compacted(log, NAMES.scores)[KEY] is None
+    told = [read_erasure_completed(each.value or b"").data for each in log if each.key == DIGEST.encode()]
+    assert {each.seq for each in told} == {1, 2}
+    assert told[-1].as_of_ms == ERASED_MS + 9
+
+
 def test_an_alert_on_its_way_is_not_taken_for_one_of_the_new_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its acknowledgement comes after the account was erased and began anew, whose first alert is still to be told."""
     worker = Worker([], monkeypatch)
@@ -240,20 +277,22 @@ def test_what_is_kept_does_not_name_the_account(monkeypatch: pytest.MonkeyPatch)
     kept = states[KEY_PREFIX + DIGEST.encode()] or b""
     assert b"acme" not in kept
     assert b"dana" not in kept
+    worker.take(ERASE)
+    assert worker.partition.dirty == set(), "the same command read again writes nothing"
 
 
 def test_a_zombies_records_of_an_erased_account_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A paused worker that wakes up writes the account once more; the next owner takes that back, in both topics."""
     log = began(monkeypatch)
     zombie = Worker(log, monkeypatch)
-    zombie.take((0, 2, Usage("acme", "8", START_MS + 9, "login", "ann")))
+    zombie.take((4, 2, AccountUpdate("acme", "8", START_MS + 9, owner="ann")))
     owner = Worker(log, monkeypatch)
     owner.partition.epoch += 1
     owner.take(ERASE)
     owner.bring_out()
     monkeypatch.setattr(commit, "send_records", zombie._send)
     zombie.bring_out()
-    assert compacted(log, NAMES.changelog)[KEY] is not None
+    assert None not in (compacted(log, NAMES.changelog)[KEY], compacted(log, NAMES.scores)[KEY])
     next_owner = Worker(log, monkeypatch)
     assert next_owner.partition.get(KEY) is None
     next_owner.bring_out()

@@ -60,6 +60,8 @@ def _each_of_one_model(_: Expected, observed: Observed) -> Iterator[Difference]:
     documents = _documents()
     for topic in (observed.topics.scores, observed.topics.alerts):
         for record in observed.records[topic]:
+            if record.value is None:
+                continue
             data = json.loads(record.value)["data"]
             document = next(
                 (known for name, known in documents.items() if data["model_version"].startswith(name)), None
