@@ -260,3 +260,37 @@ async def clean_eagerly(bootstrap: str, topics: list[str]) -> None:
         request = IncrementalAlterConfigsRequest(dict.fromkeys(topics, EAGER_CLEANING))
         response = await admin._client.send(admin._client.get_random_node(), request)
         assert all(code == 0 for code, *_ in response.resources), response.resources
+
+
+def test_the_command_line_erases_and_tells(settings: Settings, vitals: Vitals, tmp_path: Path) -> None:
+    """What was told before is not explained any more; an account that nobody knows is said to be none."""
+    deployment = Deployment(settings, vitals, tmp_path)
+    with deployment.start("--model", str(MODEL)) as worker:
+        ticket = {"ticket": "t1", "severity": "normal"}
+        for erased in (False, True):
+            now_ms = time.time_ns() // 1_000_000
+            value = encode_input(
+                "ticket_opened", ticket, event_id=f"{erased}", source="t", account="acme", time_ms=now_ms
+            )
+            produce(deployment.bootstrap, deployment.names.input("ticket"), [(b"acme", value)])
+            deployment.wait(worker)
+            noted = deployment.run("act", "note", "acme", "--note", f"{erased}", "--actor", "eve", "--wait")
+            assert noted.returncode == 0, noted.stderr
+            if not erased:
+                act = ("act", "erase", "acme", "--reason", "request 17", "--actor", "dana", "--wait")
+                done = deployment.run(*act)
+                assert done.returncode == 0, done.stderr
+                assert done.stdout.startswith("acme: erased from state, changelog, scores; as of ")
+                gone = deployment.run("explain", "acme", "--live")
+                assert gone.returncode != 0
+                assert "Traceback" not in gone.stderr
+        wait_until(lambda: deployment.run("explain", "acme", "--live").returncode == 0)
+        explained = json.loads(deployment.run("explain", "acme", "--live", "--json").stdout)
+        assert [action["note"] for action in explained["actions"]] == ["True"]
+        assert [alert["seq"] for alert in explained["alerts"]] == [1]
+        nobody = deployment.run("act", "erase", "nobody", "--reason", "x", "--actor", "dana", "--wait", "--json")
+        assert json.loads(nobody.stdout)["outcome"]["found"] is False
+        watched = deployment.run("watch", "actions", "--from-start", "--limit", "3").stdout
+        assert "dana: request 17" in watched
+        assert "erased" in deployment.run("watch", "alerts", "--from-start", "--limit", "2").stdout
+        assert worker.terminate() == 0

@@ -88,6 +88,19 @@ def test_actions_are_replayed_and_shared(tmp_path: Path) -> None:
     assert [(each["account"], each["seq"]) for each in told] == [(name, seq) for name in names for seq in (1, 2)]
 
 
+def test_an_erasure_is_replayed_and_shared(tmp_path: Path) -> None:
+    """What is late for an erased account is counted, what is new begins it anew, and one without is not counted."""
+    names = [f"acct-{number}" for number in range(6)]
+    lines = [event("login", name, 0, {"user": "ann"}) for name in names]
+    lines += [event("erase_account", name, 2, {"actor": "dana", "reason": "request 17"}) for name in names]
+    lines += [event("login", name, 3, {"user": "bob"}) for name in names[:2]]
+    lines += [event("login", name, 1, {"user": "ann", "role": "late"}) for name in names]
+    summary = both(tmp_path, ReplayOptions(), InputFile(str(write(tmp_path / "log.ndjson", lines))))
+    assert (summary.accounts, summary.erased, summary.actions) == (2, 6, {"erased": 6})
+    scores = [line["data"] for line in lines_of(tmp_path / "one" / "scores.ndjson")]
+    assert [each["account"] for each in scores] == names[:2]
+
+
 def test_an_error_of_a_process_is_told_once(tmp_path: Path, lines: list[bytes]) -> None:
     """What ends one process ends the replay with its message, and nothing is written."""
     log = write(tmp_path / "log.ndjson", [*lines[:50], b"{"])

@@ -22,6 +22,7 @@ GOOD: list[dict[str, Any]] = [
     {"action": "override", "band": "endangered", "reason": "champion left", "until": UNTIL},
     {"action": "sentiment", "sentiment": -0.5},
     {"action": "note", "note": "Größe"},
+    {"action": "erase", "reason": "request 17"},
 ]
 BAD: list[Any] = [
     {},
@@ -39,6 +40,8 @@ BAD: list[Any] = [
     {"action": "override", "band": "healthy", "reason": "", "until": UNTIL},
     {"action": "sentiment", "sentiment": 1.5},
     {"action": "note"},
+    {"action": "erase"},
+    {"action": "erase", "reason": "", "note": "x"},
     {"action": "note", "note": "a\nb"},
     {"action": "note", "note": "x" * 2_001},
     {"action": "note", "note": "x", "actor": "somebody else"},
