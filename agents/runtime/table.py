@@ -301,7 +301,8 @@ class Partition:
                 self.flushed.add(key)
                 if value is None:
                     records.append(self._tombstone(topic, key))
-                    outputs[key] = [OutRecord(hooks.views_topic, number, key, None)]
+                    if key[0] != OWN:
+                        outputs[key] = [OutRecord(hooks.views_topic, number, key, None)]
                     continue
                 stored = HEADER.pack(FORMAT, generation, epoch_bits | value.revision) + hooks.encode(value)
                 records.append(OutRecord(topic, number, key, stored))

@@ -39,8 +39,10 @@ end
 
 -- Tells whether this very copy applied the record at an offset of the batch's place before: an account that was erased
 -- since would come back.
+local applied_to
 local function is_repeat(offset)
-  return offset < tonumber(redis.call('HGET', prefix .. 'offsets', ARGV[2]))
+  applied_to = applied_to or tonumber(redis.call('HGET', prefix .. 'offsets', ARGV[2]))
+  return offset < applied_to
 end
 
 -- Takes the entries of one kind about erased accounts (a set of ids) out of the stream, and has followers read anew: an

@@ -165,7 +165,11 @@ PARTITIONS: Final = Metric(
     "vitals_partitions_owned", "gauge", "partitions", "Partitions that this worker owns", "on call: how work is shared"
 )
 STATE_KEYS: Final = Metric(
-    "vitals_state_keys", "gauge", "accounts", "Accounts in the owned partitions", "capacity: what memory is for"
+    "vitals_state_keys",
+    "gauge",
+    "accounts",
+    "Accounts in the owned partitions, and digests of erased ones",
+    "capacity: what memory is for",
 )
 STALE_ACCOUNTS: Final = Metric(
     "vitals_stale_accounts",

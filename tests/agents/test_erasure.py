@@ -12,16 +12,18 @@ from typing import Any, cast
 
 import pytest
 
-from agents.erasure import KEY_PREFIX
+from agents.erasure import KEY_PREFIX, Erasure, encode_erasure
 from agents.runtime import commit
 from agents.runtime.commit import Committer
 from agents.runtime.producer import Ack, OutRecord
 from agents.runtime.table import MARKER_KEY, Partition, ViewBudget
 from agents.scorer import Scorer
 from schemas.codec import read_erasure_completed
+from service.errors import StateError
 from service.model.loader import load_model
 from service.scoring.events import AccountUpdate, Action, Event, Ticket, Usage
 from service.scoring.state import AccountState
+from service.scoring.state_codec import peek_next_due
 from service.topic_catalogue import TopicNames
 
 DAY_MS = 86_400_000
@@ -279,6 +281,12 @@ def test_what_is_kept_does_not_name_the_account(monkeypatch: pytest.MonkeyPatch)
     assert b"dana" not in kept
     worker.take(ERASE)
     assert worker.partition.dirty == set(), "the same command read again writes nothing"
+
+
+def test_a_release_before_this_one_refuses_the_partition() -> None:
+    """It takes the record for an account's state, of a version that it does not know."""
+    with pytest.raises(StateError, match="run the release that wrote it"):
+        peek_next_due(encode_erasure(Erasure(until_ms=ERASED_MS)))
 
 
 def test_a_zombies_records_of_an_erased_account_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ def compare(expected: Expected, observed: Observed, bounds: Bounds) -> Verdict:
     verdict.counts["stale writes"] = observed.stale_writes()
     parts: list[Callable[[Expected, Observed], Iterator[Difference]]] = [
         _written_last,
+        _erased,
         _dead_letters,
         _strays,
         _offsets,
@@ -151,6 +152,15 @@ def _written_last(_: Expected, observed: Observed) -> Iterator[Difference]:
             yield Difference("older state last", account, f"revision {known}", f"revision {kept}")
 
 
+def _erased(expected: Expected, observed: Observed) -> Iterator[Difference]:
+    """Look for erased accounts in what compaction leaves of the changelog."""
+    written = {record.key: record.value for record in observed.records[observed.topics.changelog]}
+    for account in expected.erased:
+        for key, value in written.items():
+            if value is not None and account.encode() in key + value:
+                yield Difference("not erased", account, None, (key, value))
+
+
 def _scores(expected: Expected, observed: Observed) -> Iterator[Difference]:
     last = observed.last_scores()
     for account in sorted(expected.scores.keys() | last.keys()):
@@ -194,6 +204,8 @@ def _first_alerts(observed: Observed) -> tuple[dict[str, dict[str, bytes]], Coun
     wrong: list[Difference] = []
     first: dict[str, dict[str, bytes]] = {}
     for record in observed.records[observed.topics.alerts]:
+        if record.value is None:
+            continue  # the account is erased
         alert_id = json.loads(record.value)["id"]
         known = first.setdefault(record.key.decode(), {})
         if alert_id in known:

@@ -149,6 +149,26 @@ def _live_sequences(rng: Random, account: str, ticket_rounds: int) -> Iterator[l
     yield tickets
 
 
+def with_erasures(seed: int, accounts: int, log: list[LogRecord]) -> list[LogRecord]:
+    """Put accounts that are erased, once or twice, between the records of a live log; they have no alert."""
+    rng = Random(f"erasures/{seed}")
+    ten_ms = LIVE_DAY_MS + 10 * HOUR_MS
+    mixed = list(log)
+    for number in range(accounts):
+        account = f"gone-{number:03}"
+        records = [event(FACTS, account, f"{account}-f", ten_ms, {"name": f"Name of {account}"})]
+        records += [
+            event(LOGIN, account, f"{account}-u{each}", ten_ms + each, {"user": "u1"})
+            for each in range(rng.randint(1, 4))
+        ]
+        for each in range(rng.randint(1, 2)):
+            what = ("erase_account", {"reason": f"request {each}"})
+            records.append(_action(rng, what, account, f"{account}-e{each}", ten_ms + HOUR_MS + each))
+        for record in records:
+            mixed.insert(rng.randint(0, len(mixed)), record)
+    return mixed
+
+
 def _harmless_actions(rng: Random, account: str, ten_ms: int) -> list[LogRecord]:
     """Draw actions that move no band and no alert: notes, words that the model does not read, ends that are past."""
     actions = []

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from agents.runtime.table import EPOCH, EPOCH_BYTES, EPOCH_HEADER, HEADER, MARKER_KEYS, REVISION
+from agents.runtime.table import EPOCH, EPOCH_BYTES, EPOCH_HEADER, HEADER, MARKER_KEYS, OWN, REVISION
 from service.adapters.topic_admin import committed_offsets, end_offsets
 from service.topic_catalogue import TOPIC_KINDS, TopicNames
 from tests.integration.kafka_tools import read_topic
@@ -38,6 +38,8 @@ class Observed:
             if record.key in MARKER_KEYS:
                 told = json.loads(record.value[HEADER.size :] or b"{}")
                 epochs[record.partition] = max(epoch, int(told.get("epoch", 0)).to_bytes(EPOCH_BYTES, "big"))
+                continue
+            if record.key[0] == OWN:
                 continue
             account = record.key.decode()
             known = found.get(account)

@@ -20,10 +20,13 @@ from zlib import crc32
 
 import yaml
 
+from schemas.times import time_text
+from service.account_topics import digest_key
+from service.core_events import ID_SEPARATOR
 from service.ingest import Decoder
 from service.outputs import action_message, alert_message, score_message
 from service.scoring.engine import advance, apply_record, mark_actions_told, mark_sent
-from service.scoring.events import Event
+from service.scoring.events import Action, Event, is_erasure
 from service.scoring.explain import score_view
 from service.scoring.model import Model
 from service.scoring.recent_ids import HASH_BYTES
@@ -70,6 +73,7 @@ class Expected:
     actions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     dead_letters: dict[Origin, tuple[str, bytes | None, bytes | None]] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
     strays: dict[Origin, tuple[bytes, bytes]] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
     """Good records by account, each repetition counted."""
@@ -103,13 +107,31 @@ class CoreAccounting:
         self._states: dict[str, AccountState] = {}
         self._alerts: dict[str, list[bytes]] = {}
         self._actions: dict[str, list[dict[str, Any]]] = {}
+        self._erased_ms: dict[str, int] = {}
 
     def apply(self, record: Applied) -> None:
         """Take the account's next record."""
-        account = record.event.account
+        account, event = record.event.account, record.event
+        if is_erasure(event):
+            self._erase(event)
+            return
+        if event.time_ms <= self._erased_ms.get(account, -1):
+            return
         state = self._states.setdefault(account, AccountState(account))
-        apply_record(state, record.source, record.offset, record.event, record.event.time_ms, self._model)
+        apply_record(state, record.source, record.offset, event, event.time_ms, self._model)
         self._take_alerts(state)
+
+    def _erase(self, command: Event) -> None:
+        """Forget the account; all of it is older than the command, so the order of other topics changes nothing."""
+        assert isinstance(command, Action)
+        account, told = command.account, self._actions.setdefault(digest_key(command.account).decode(), [])
+        self._states.pop(account, None)
+        self._erased_ms[account] = command.time_ms
+        source, _, action_id = command.event_id.partition(ID_SEPARATOR)
+        done = {"account_sha256": digest_key(account).decode(), "seq": len(told) + 1, "source": source}
+        done |= {"action_id": action_id, "actor": command.actor, "reason": command.reason}
+        done |= {"acted_at": time_text(command.time_ms), "stores": ["state", "changelog", "scores"]}
+        told.append({**done, "followers": ["alerts", "copy"]})
 
     def finish(self, expected: Expected, until_ms: int) -> None:
         """Let time pass to the end and write every account's outcome down."""
@@ -120,6 +142,7 @@ class CoreAccounting:
             expected.scores[account] = plain_score(score_message(score_view(state, self._model)))
         expected.alerts.update(self._alerts)
         expected.actions.update(self._actions)
+        expected.erased.update(self._erased_ms)
 
     def _take_alerts(self, state: AccountState) -> None:
         for alert in state.unsent:
@@ -298,4 +321,5 @@ def plain_action(message: bytes) -> dict[str, Any]:
     """Take what an outcome says whatever the account's other records did to its clock meanwhile."""
     data: dict[str, Any] = json.loads(message)["data"]
     del data["as_of"]
+    data.pop("found", None)  # of an erasure: it may come before all that it erases
     return data

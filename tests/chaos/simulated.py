@@ -18,7 +18,7 @@ from random import Random
 from service.model.loader import load_model
 from service.topic_catalogue import TopicNames
 from tests.chaos.compare import Bounds, Verdict, compare
-from tests.chaos.logs import LogRecord, live_log
+from tests.chaos.logs import LogRecord, live_log, with_erasures
 from tests.chaos.oracle import CoreAccounting, expected_outcome
 from tests.chaos.simulation import ListBroker, simulate
 from tests.chaos.splits import COMMIT_POINTS, SPLIT_POINTS
@@ -46,7 +46,7 @@ class Simulated:
 @functools.cache
 def log_of(number: int) -> list[LogRecord]:
     """Draw one of a few logs; few are enough, as what happens to them differs."""
-    return live_log(number, accounts=24, ticket_rounds=3)
+    return with_erasures(number, 6, live_log(number, accounts=24, ticket_rounds=3))
 
 
 def outcome(name: str, *, zombies: float = 0.0, point: str = "") -> Simulated:
