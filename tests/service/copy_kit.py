@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import orjson
 from agents.runtime.table import EPOCH_SHIFT, FORMAT, HEADER
 from agents.stored_account import read_stored_state
 from schemas.times import time_text
-from service.account_copy.rows import alert_item, read_row, score_item, state_item
+from service.account_copy.rows import alert_item, read_row, score_item, state_item, unpack
 from service.account_copy.writer import AT_END, CopyWriter
 from service.adapters.redis_client import RedisClient, open_redis
 from service.scoring.state import AccountState
@@ -155,3 +156,26 @@ def with_copy(url: str, job: Callable[[Copy], Awaitable[Result]]) -> Result:
 def many(accounts: Iterable[str], **changes: Any) -> list[tuple[bytes, bytes]]:
     """Make a first score of each account."""
     return [score(account, 1, **changes) for account in accounts]
+
+
+async def everything(client: RedisClient, match: str) -> bytes:
+    """Return every key of a pattern and every value under one, packed ones unpacked too."""
+    parts: list[bytes] = []
+    async for key in client.scan_iter(match=match, count=1000):
+        parts.append(key)
+        kind = (await client.type(key)).decode()
+        if kind == "hash":
+            parts += [part for pair in (await client.hgetall(key)).items() for part in pair]
+        elif kind == "zset":
+            parts += await client.zrange(key, 0, -1)
+        elif kind == "set":
+            parts += await client.smembers(key)
+        elif kind == "stream":
+            entries = await client.xrange(key)
+            parts += [part for _, fields in entries for pair in fields.items() for part in pair]
+        else:
+            raise AssertionError(f"a key of a kind that is not looked into: {kind}")
+    for part in list(parts):
+        with contextlib.suppress(Exception):
+            parts.append(unpack(part))
+    return b"|".join(parts)

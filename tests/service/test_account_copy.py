@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import random
 from typing import Any
 
@@ -317,75 +315,6 @@ def test_followers_hear_only_news(redis_url: str) -> None:
         await copy.alerts((b"acme", None))
         entries = [fields for _, fields in await copy.client.xrange(copy.key("stream"))]
         assert [fields[b"kind"] for fields in entries] == [b"reset"] * 3, "nothing names the account any more"
-
-    with_copy(redis_url, job)
-
-
-async def everything(copy: Copy) -> bytes:
-    """Return every key and value of Redis that belongs to a copy, packed ones unpacked too."""
-    parts: list[bytes] = []
-    async for key in copy.client.scan_iter(match=copy.key("*"), count=1000):
-        parts.append(key)
-        kind = (await copy.client.type(key)).decode()
-        if kind == "hash":
-            parts += [part for pair in (await copy.client.hgetall(key)).items() for part in pair]
-        elif kind == "zset":
-            parts += await copy.client.zrange(key, 0, -1)
-        elif kind == "set":
-            parts += await copy.client.smembers(key)
-        else:
-            parts += [part for _, fields in await copy.client.xrange(key) for pair in fields.items() for part in pair]
-    for part in list(parts):
-        with contextlib.suppress(Exception):
-            parts.append(unpack(part))
-    return b"|".join(parts).lower()
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(("scores", "alerts", "states"))))
-def test_an_erased_account_is_nowhere_in_redis(redis_url: str, order: tuple[str, ...]) -> None:
-    """In whatever order its topics are read, and when a projector that was overtaken applies what came before again."""
-
-    async def job(copy: Copy) -> None:
-        await copy.live()
-        state = AccountState("acme")
-        messages: dict[str, list[tuple[bytes, Any]]] = {
-            "scores": [score("acme", 7, name="Acme Holding"), (b"acme", None)],
-            "alerts": [alert("acme", 1, name="Acme Holding"), (b"acme", None)],
-            "states": [stored(state), (b"acme", None)],
-        }
-        for topic in order:
-            await getattr(copy, topic)(messages[topic][0])
-        assert b"acme holding" in await everything(copy)
-        for topic in order:
-            await getattr(copy, topic)(messages[topic][1])
-        assert b"acme" not in await everything(copy)
-        copy.next = dict.fromkeys(copy.places, 0)
-        for topic in order:
-            await getattr(copy, topic)(messages[topic][0])
-        assert b"acme" not in await everything(copy)
-
-    with_copy(redis_url, job)
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(("scores", "alerts", "states"))))
-def test_a_new_account_stays_whole_when_the_copy_is_made_anew(redis_url: str, order: tuple[str, ...]) -> None:
-    """Each topic takes back what it told, so that none removes what another has told of the account since."""
-
-    async def job(copy: Copy) -> None:
-        state = AccountState("acme")
-        messages: dict[str, list[tuple[bytes, Any]]] = {
-            "scores": [score("acme", 7, name="Acme Holding"), (b"acme", None), score("acme", 1, name="New")],
-            "alerts": [alert("acme", 1), alert("acme", 2), (b"acme", None), alert("acme", 1)],
-            "states": [stored(state, epoch=2), (b"acme", None), stored(state)],
-        }
-        for topic in order:
-            await getattr(copy, topic)(*messages[topic])
-        found = await copy.client.hgetall(copy.key("account:acme"))
-        assert (found[b"seq"], found[b"version"][:2]) == (b"1", b"1:")
-        assert await copy.client.ttl(copy.key("account:acme")) == -1
-        assert await copy.client.zrange(copy.key("feed"), 0, -1) == [b"1:acme"]
-        assert await copy.client.zcard(copy.key("alerts:acme")) == 1
-        assert b"holding" not in await everything(copy)
 
     with_copy(redis_url, job)
 
