@@ -130,6 +130,17 @@ def test_every_route_answers_those_whose_role_is_large_enough(served: Served, ke
             assert "acme" not in answer.text
 
 
+def test_erasing_an_account_needs_the_role_admin(served: Served, keys: Keys) -> None:
+    """Also of an account that the copy does not have: it may be in other stores."""
+    for token, status in ((keys.read, 403), (keys.act, 403), (keys.admin, 503)):
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "erase-0001"}
+        body = {"action": "erase", "reason": "request 17"}
+        for account in ("acme", "nobody"):
+            with served.client() as client:
+                answer = client.post(f"/v1/accounts/{account}/actions", headers=headers, json=body)
+            assert answer.status_code == status, answer.text
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_route_asks_for_a_role(served: Served, keys: Keys, monkeypatch: pytest.MonkeyPatch, route: Route) -> None:
     """With a key whose role allows nothing, which no role of today is, each route answers 403 and tells nothing."""
