@@ -91,6 +91,8 @@ class PartitionTask:
         for key in unpublished:
             if key[0] != OWN:
                 self._take_unpublished(key)
+            else:
+                self.partition.dirty.add(key)  # the last record may be a zombie's, which still names the account
         self._take_over_erasures(erasures)
 
     def _take_over_erasures(self, record_keys: list[bytes]) -> None:

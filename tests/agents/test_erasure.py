@@ -117,6 +117,7 @@ def expect_erased(log: list[OutRecord], *, reborn: bool) -> None:
     assert b"Holding" not in everything
     assert b"ann" not in everything.lower()
     assert (b"acme" in everything) == reborn
+    assert b"acme" not in (states[KEY_PREFIX + DIGEST.encode()] or b"")
     told = [record for record in log if record.key == DIGEST.encode()]
     assert told
     done = read_erasure_completed(told[0].value or b"").data

@@ -27,6 +27,7 @@ MODEL = load_model(Path(__file__).parent / "live.yaml")
 TOPICS = TopicNames()
 LIVES = 6
 LOGS = 5
+ERASED_ACCOUNTS = 6
 POINTS = (*COMMIT_POINTS, *SPLIT_POINTS)
 
 
@@ -46,13 +47,14 @@ class Simulated:
 @functools.cache
 def log_of(number: int) -> list[LogRecord]:
     """Draw one of a few logs; few are enough, as what happens to them differs."""
-    return with_erasures(number, 6, live_log(number, accounts=24, ticket_rounds=3))
+    return live_log(number, accounts=24, ticket_rounds=3)
 
 
 def outcome(name: str, *, zombies: float = 0.0, point: str = "") -> Simulated:
     """Let a simulated worker die several times, at one point if one is named, and judge what is left."""
     rng = Random(f"lives/{name}")
-    broker = ListBroker(TOPICS, log_of(rng.randrange(LOGS)))
+    number = rng.randrange(LOGS)
+    broker = ListBroker(TOPICS, with_erasures(number, ERASED_ACCOUNTS, log_of(number)))
     deaths, history = asyncio.run(simulate(broker, MODEL, rng, lives=LIVES, zombies=zombies, point=point))
     observed = broker.observed()
     accountings = [CoreAccounting(MODEL)]
