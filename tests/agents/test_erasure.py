@@ -324,3 +324,20 @@ def test_a_zombies_tombstone_does_not_end_a_new_account(monkeypatch: pytest.Monk
     next_owner.bring_out()
     expect_state(Worker(log, monkeypatch), reborn=True)
     expect_erased(log, reborn=True)
+
+
+def test_a_zombies_record_does_not_stay_over_the_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A paused worker writes the record that still names the account, and dies; the next owner writes its own anew."""
+    log = began(monkeypatch)
+    zombie = Worker(log, monkeypatch, 1)
+    zombie.take(ERASE)
+    owner = Worker(log, monkeypatch)
+    owner.partition.epoch += 1
+    owner.take(ERASE)
+    owner.bring_out()
+    monkeypatch.setattr(commit, "send_records", zombie._send)
+    with pytest.raises(Crash):
+        zombie.bring_out()
+    assert b"acme" in (compacted(log, NAMES.changelog)[KEY_PREFIX + DIGEST.encode()] or b"")
+    Worker(log, monkeypatch).bring_out()
+    expect_erased(log, reborn=False)
