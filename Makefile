@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean deploy-check soak
+.PHONY: help install compile demo test check fmt bench bench-peers bench-growth quality e2e screens chaos chaos-mutants starts lock clean deploy-check audit soak
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,12 +31,12 @@ compile: install ## compile the scoring core anew after an edit (until then it r
 demo: install ## run everything together: broker, worker, a simulated stream, a live view (ARGS="--seconds 60 --json")
 	@$(BIN)/vitals demo $(ARGS)
 
-test: install ## run every test, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m "not browser" $(ARGS)
+test: install ## run every test but those of a browser and of `make deploy-check`, three at a time (ARGS="-k name" narrows, ARGS="-n 0" runs one after the other)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25 -m "not browser and not live" $(ARGS)
 
 e2e: install ## test the page in a real headless Chromium, installed where that is allowed (ARGS="-k name" narrows)
 	@tests/e2e/chromium.sh
-	@$(BIN)/python -m pytest -m browser tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m browser tests/e2e $(ARGS)
 
 screens: install ## take pictures of every page, light, dark and on a phone, into docs/screens
 	@tests/e2e/chromium.sh
@@ -55,7 +55,7 @@ fmt: install ## format and mend what the linter can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install ## measure throughput, latency, memory and recovery on the embedded broker (under 5 minutes)
+bench: install ## measure throughput, latency, memory, recovery, API and page on the embedded broker (five to six minutes)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 bench-peers: install ## compare with other engines, each installed at first use (up to an hour; ARGS="--only ours kstreams-1 --events 100000")
@@ -77,6 +77,9 @@ deploy-check: install ## hold deploy/ against running processes: metrics, rules,
 	@tests/deploy/tools.sh
 	@BUILD_IMAGE=1 $(BIN)/python -m pytest tests/deploy $(ARGS)
 
+audit: install ## known vulnerabilities, licences, and a list of parts (CycloneDX) of what the product installs
+	@deploy/audit.sh
+
 starts: install ## start and stop 200 workers on a busy machine while topics are being made (ARGS=COUNT)
 	@$(BIN)/python -m tests.chaos.starts $(ARGS)
 
@@ -87,6 +90,8 @@ lock: install ## resolve pyproject.toml anew into requirements/*.txt, with hashe
 	  -o requirements/api.txt --extra api pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	  -o requirements/dev.txt --extra api --group dev pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  -o requirements/audit.txt requirements/audit.in
 	for peer in benchmarks/peers/requirements/*.in; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	    -o $${peer%.in}.txt $$peer; done

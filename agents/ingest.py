@@ -7,13 +7,13 @@ This is the hot path: `Ingest._events` yields what `PartitionTask.apply` takes, 
 not needed for each event stands outside these two loops. What the steps cost, in microseconds of processor time (the
 `path_` figures of `make bench`: usage events, 10,000 accounts, 2 cores of x86-64):
 
-    take     0.5   for each event: out of the fetched batch and to the agent (`runtime/fetching.py`, `transport.py`)
-    decode   2.0   for each event: from bytes to a checked event (`_events`, `service/ingest.py`)
-    core     6.8   for each event: into the state, score and alerts (`PartitionTask.apply`, `service/scoring`)
+    take     0.45  for each event: out of the fetched batch and to the agent (`runtime/fetching.py`, `transport.py`)
+    decode   1.9   for each event: from bytes to a checked event (`_events`, `service/ingest.py`)
+    core     5.9   for each event: into the state, score and alerts (`PartitionTask.apply`, `service/scoring`)
     rest     1.4   for each event: what the two loops do besides: offsets, tallies, who is due when
-    store    7     for each account that changed, at a commit: its state as bytes (`runtime/table.py`)
+    store    6.1   for each account that changed, at a commit: its state as bytes (`runtime/table.py`)
     show     58    for each score that is published: a fifth of the time at most (`runtime/commit.py`)
-    pack     1.1   for each record that is written (`runtime/producer.py`)
+    pack     1.3   for each record that is written (`runtime/producer.py`)
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ never seen half changed.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -42,6 +43,7 @@ class PartitionTask:
     __slots__ = (
         "alert_since_ms",
         "arrived_ms",
+        "band_changes",
         "due",
         "has_erasures",
         "model",
@@ -72,6 +74,7 @@ class PartitionTask:
         self.alert_since_ms: dict[bytes, int] = {}  # by account with an alert: `arrived_ms` of what decided it
         # By input: how often each combination of effects was the outcome of a record.
         self.tallies = [[0] * effects.COMBINATIONS for _ in SOURCE_KINDS]
+        self.band_changes: Counter[str] = Counter()  # by the band that was moved to
         self.watermark_ms = partition.progress
 
     def take_over(self, unpublished: list[bytes]) -> None:
@@ -239,6 +242,8 @@ class PartitionTask:
             self.partition.outdated.add(key)
             if self.rescored and key in self.rescored:
                 state.model_changed = True  # what happened since then goes out in the same score
+        if done & effects.MOVED:
+            self.band_changes[state.band] += 1
         if done & URGENT:
             self.urgent.add(key)
             if done & effects.ALERTED:

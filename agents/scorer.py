@@ -82,7 +82,9 @@ class Scorer:
         self.counters = Counters()
         self.figures = Figures(is_live=clock == "wall")
         self._urgent = asyncio.Event()
-        self._past_events: Counter[tuple[int, str]] = Counter()  # of partitions that were given up
+        # Of partitions that were given up.
+        self._past_events: Counter[tuple[int, str]] = Counter()
+        self._past_band_changes: Counter[str] = Counter()
 
     # -- the runtime's hooks -----------------------------------------------------------------------------
 
@@ -190,6 +192,7 @@ class Scorer:
         if task is not None and task.partition is partition:
             del self.tasks[partition.number]
             self._past_events += _named(task.tallies)
+            self._past_band_changes += task.band_changes
 
     def use_model(self, model: Model) -> None:
         """Score with another model from now on; every account of the owned partitions is then stale."""
@@ -223,6 +226,10 @@ class Scorer:
     def events(self) -> Counter[tuple[int, str]]:
         """Return how many records of each input, by source index, came out how, since the start."""
         return sum((_named(task.tallies) for task in self.tasks.values()), self._past_events)
+
+    def band_changes(self) -> Counter[str]:
+        """Return how often accounts moved to each band since the start."""
+        return sum((task.band_changes for task in self.tasks.values()), self._past_band_changes)
 
     async def report_forever(self, unknown_fields: Mapping[str, int]) -> None:
         """Log what was done since the last report, for ever; unknown fields are counted by event.

@@ -13,7 +13,7 @@ from faust.types import TP
 
 from agents.runtime.app import RuntimeApp
 from agents.scorer import Scorer
-from schemas.outputs import DeadLetterReason
+from schemas.outputs import Band, DeadLetterReason
 from service.metrics import catalogue
 from service.metrics.exposition import Sample
 
@@ -85,6 +85,9 @@ class WorkerMetrics:
         for kind in {*scorer.model.cool_downs, *scorer.figures.alerts}:
             yield Sample(catalogue.ALERTS, scorer.figures.alerts[kind], {"kind": kind})
         yield Sample(catalogue.SCORES, counted.get("scores", 0))
+        band_changes = scorer.band_changes()
+        for band in get_args(Band):
+            yield Sample(catalogue.BAND_CHANGES, band_changes[band], {"to": band})
 
     def _lag(self) -> Iterator[Sample]:
         now_ms = self._scorer.now_ms()
@@ -102,6 +105,7 @@ class WorkerMetrics:
         yield Sample(catalogue.FLUSHES, stats.flushes)
         yield Sample(catalogue.FLUSH_DURATION, stats.flush_seconds)
         yield Sample(catalogue.STATE_RECORDS, stats.state_records)
+        yield Sample(catalogue.STATE_BYTES, stats.state_bytes)
 
     def _accounts(self) -> Iterator[Sample]:
         partitions, tasks = self._app.state_table.owned.values(), self._scorer.tasks.values()

@@ -22,6 +22,9 @@ from benchmarks.footprint import measure_footprint
 from benchmarks.latency import BUSY_RATE, QUIET_RATE, measure_latency
 from benchmarks.midnight import measure_midnight
 from benchmarks.path import measure_path
+from benchmarks.serving import FULL as SERVING_FULL
+from benchmarks.serving import QUICK as SERVING_QUICK
+from benchmarks.serving import ServingSizes, measure_serving
 from benchmarks.throughput import make_backlog, make_history, measure_throughput
 from benchmarks.workload import Workload
 
@@ -36,6 +39,7 @@ class Sizes:
     crossings: int
     footprint_accounts: int
     midnight_accounts: int
+    serving: ServingSizes
 
 
 FULL = Sizes(
@@ -45,6 +49,7 @@ FULL = Sizes(
     crossings=500,
     footprint_accounts=100_000,
     midnight_accounts=100_000,
+    serving=SERVING_FULL,
 )
 QUICK = Sizes(
     accounts=2_000,
@@ -53,6 +58,7 @@ QUICK = Sizes(
     crossings=100,
     footprint_accounts=20_000,
     midnight_accounts=20_000,
+    serving=SERVING_QUICK,
 )
 
 
@@ -97,15 +103,15 @@ def measure_parts(sizes: Sizes) -> list[Figure]:
 
 
 async def measure_deployments(sizes: Sizes, bootstrap: str, home: Path) -> list[Figure]:
-    """Measure workers on a real broker."""
+    """Measure workers on a real broker, then what serves their scores."""
     figures = await measure_worker(bootstrap, home, sizes)
     say(f"memory and recovery of {sizes.footprint_accounts:,} accounts ...")
     footprint = await measure_footprint(Deployment(bootstrap, home, "footprint"), Workload(2), sizes.footprint_accounts)
-    return [*figures, *footprint]
+    return [*figures, *footprint, *await measure_serving(sizes.serving, bootstrap, home)]
 
 
 def measure_all(sizes: Sizes, home: Path) -> list[Figure]:
-    """Measure the parts, then workers."""
+    """Measure the parts, then workers and what serves their scores."""
     parts = measure_parts(sizes)
     return [*asyncio.run(on_broker(home, partial(measure_deployments, sizes))), *parts]
 

@@ -27,7 +27,7 @@ from benchmarks.workload import Workload
 from service.adapters.embedded_kafka import EmbeddedKafka
 
 ACCOUNTS: Final = 5_000
-EVENTS: Final = 600_000
+EVENTS: Final = 2_000_000  # the first worker reads some 300,000 before the second has its share
 SHARED_SECONDS: Final = 3.0  # from the second worker's readiness until both read
 GOAL_RATIO: Final = 1.7
 

@@ -36,12 +36,12 @@ async def make_backlog(deployment: Deployment, workload: Workload, accounts: int
 
 @asynccontextmanager
 async def measure_throughput(
-    deployment: Deployment, module: str = WORKER_MODULE
+    deployment: Deployment, module: str = WORKER_MODULE, **variables: str
 ) -> AsyncIterator[tuple[MeasuredWorker, list[Figure]]]:
     """Run a worker on the backlog; yield it, still running, with its figures when it has caught up."""
     names = deployment.names
     scores, alerts = await deployment.record_count(names.scores), await deployment.record_count(names.alerts)
-    with running_worker(deployment.settings, deployment.log, module) as worker:
+    with running_worker(deployment.settings, deployment.log, module, **variables) as worker:
         samples = await worker.catch_up(deployment.published)
         await deployment.check_nothing_set_aside()
         scores = await deployment.record_count(names.scores) - scores

@@ -118,10 +118,12 @@ class MeasuredWorker:
 
 
 @contextmanager
-def running_worker(settings: Settings, log: Path, module: str = WORKER_MODULE) -> Iterator[MeasuredWorker]:
+def running_worker(
+    settings: Settings, log: Path, module: str = WORKER_MODULE, **variables: str
+) -> Iterator[MeasuredWorker]:
     """Run a worker that is ready, stop it at the end, and leave nothing behind when anything fails."""
     started_seconds = time.monotonic()
-    with start_worker(settings, log, module=module) as process:
+    with start_worker(settings, log, module=module, **variables) as process:
         worker = MeasuredWorker(settings, process, started_seconds)
         worker.wait_ready()
         yield worker

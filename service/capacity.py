@@ -10,14 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-EVENTS_PER_SECOND: Final = 39_000  # of one worker with a backlog, the default model, on a shared machine of two cores
+EVENTS_PER_SECOND: Final = 45_000  # of one worker with a backlog, the default model, on a shared machine of two cores
 EMPTY_MIB: Final = 80  # of a worker without accounts
-LIVE_ACCOUNT_BYTES: Final = 6_100  # of an account that has events, in a worker that took a burst of them
+LIVE_ACCOUNT_BYTES: Final = 7_000  # of an account that has events, in a worker that took a burst of them
 STORED_ACCOUNT_BYTES: Final = 700  # of its state in the changelog
-RECOVERY_RECORDS_PER_SECOND: Final = 290_000
+RECOVERY_RECORDS_PER_SECOND: Final = 330_000
 START_SECONDS: Final = 4.0  # until a worker without accounts is ready
-SCORE_BYTES: Final = 2_700  # of a score with eight factors
-REDIS_ACCOUNT_BYTES: Final = 6_200  # view, state and 90 days; alerts come on top
+SCORE_BYTES: Final = 2_400  # of a score with eight factors
+REDIS_ACCOUNT_BYTES: Final = 6_500  # view, state, an alert in five, and 90 days; more alerts come on top
 RECORD_BYTES: Final = 60  # of what Kafka and the changelog's header add to a value, and of its key
 
 # A worker that is planned for all it can do has nothing left for a backlog after an outage, or another's partitions.

@@ -22,7 +22,7 @@ from schemas.codec import encode_input, read_action_taken, read_erasure_complete
 from schemas.envelope import STRUCTURED_HEADERS
 from schemas.outputs import ActionName, ActionTakenData, ErasureCompletedData
 from service.account_topics import account_key, digest_key, partition_of, records_since
-from service.adapters.clients import REQUEST_TIMEOUT_MS, errors_named
+from service.adapters.clients import REQUEST_TIMEOUT_MS, client_options, errors_named
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord, open_reader
@@ -221,7 +221,7 @@ async def open_desk(bootstrap: str, names: TopicNames) -> AsyncIterator[Desk]:
         consumer.assign(places)
         for place, end in (await consumer.end_offsets(places)).items():
             consumer.seek(place, end)
-        producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, **options)
+        producer = AIOKafkaProducer(**client_options(bootstrap), acks="all", enable_idempotence=True, **options)
         stack.push_async_callback(producer.stop)
         await producer.start()
         desk = Desk(bootstrap, names, counts, producer, consumer)

@@ -29,7 +29,7 @@ from service.adapters.cluster_facts import (
 from service.adapters.topic_admin import TopicPlan, other_app_ids, plan_topics
 from service.errors import VitalsError
 from service.model.loader import load_model
-from service.settings import Settings
+from service.settings import Settings, reaches_loopback_only
 from service.topic_catalogue import TopicNames
 
 PYTHON_MIN: Final = (3, 11)
@@ -40,7 +40,7 @@ CLOCK_FAIL_MS: Final = 60_000
 PROGRESS_SECONDS_MIN: Final = 2.0
 LISTED: Final = 3
 
-NO_BROKER_CURE: Final = "start them, or correct VITALS_BROKER: topics, clocks and workers were not looked at"
+NO_BROKER_CURE: Final = "start them, or correct how they are reached: topics, clocks and workers were not looked at"
 
 Level = Literal["OK", "WARN", "FAIL"]
 
@@ -128,6 +128,17 @@ def judge_machine(settings: Settings, tested_versions: Mapping[str, Sequence[str
         yield Finding("model", "FAIL", str(error), "see `vitals model check`")
     if settings.broker is None:
         yield judge_home(settings.home)
+    else:
+        yield judge_security(settings)
+
+
+def judge_security(settings: Settings) -> Finding:
+    """Judge how the brokers are spoken with."""
+    known = f" as {settings.kafka_username}" if settings.kafka_username else ""
+    if settings.kafka_security.endswith("ssl") or reaches_loopback_only(settings):
+        return Finding("security", "OK", f"{settings.kafka_security}{known}")
+    message = f"{settings.kafka_security}: who is on the way to the brokers can read and change everything"
+    return Finding("security", "WARN", message, "set VITALS_KAFKA_SECURITY to sasl_ssl or ssl, see docs/security.md")
 
 
 def judge_versions(installed: Mapping[str, str], tested: Mapping[str, Sequence[str]]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
     VitalsError                    one line: the place and the cure; the command line prints it without a traceback
     ├── ConfigError                the operator: a setting, a model file, a topic layout
     ├── DependencyError            the operator: a broker, a disk, a download that does not answer
+    │   └── NotAllowedError        the operator: rights that this user lacks at the brokers
     ├── InputError                 the caller: a file or a line of a file
     │   └── UsageError             the caller: an option or argument that cannot have this value
     ├── RecordRejected             the publisher: one record that goes to the dead letters
@@ -30,6 +31,10 @@ class ConfigError(VitalsError):
 
 class DependencyError(VitalsError):
     """A part outside this process (broker, disk, download) is missing or does not answer."""
+
+
+class NotAllowedError(DependencyError):
+    """Something that the brokers do not let this user do."""
 
 
 class InputError(VitalsError):

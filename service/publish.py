@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from service.adapters.clients import NOT_ALLOWED, client_options, not_allowed
 from service.adapters.topic_admin import describe_partitions, ensure_topics
 from service.errors import DependencyError
 from service.input_files import FileEvent
@@ -61,15 +62,19 @@ async def publish_events(
     `stop` ends the reading early: what was sent by then is still awaited. `progress` is told how many are acknowledged.
     Raises DependencyError when the brokers refuse a batch, and what reading the events raises.
     """
-    await ensure_topics(bootstrap, names)
     counts = await describe_partitions(bootstrap, names.inputs)
+    if not all(counts.values()):
+        await ensure_topics(bootstrap, names)
+        counts = await describe_partitions(bootstrap, names.inputs)
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
+        **client_options(bootstrap), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
     try:
         await producer.start()
         publisher = _Publisher(producer, names, {name: count or 1 for name, count in counts.items()})
         return await publisher.publish(_ReadAhead(events), stop or asyncio.Event(), progress)
+    except NOT_ALLOWED as error:
+        raise not_allowed(bootstrap, error) from error
     except KafkaError as error:
         raise DependencyError(
             f"Kafka at {bootstrap} did not take a batch: {error}; publish again: what arrived before is dropped as "

@@ -26,7 +26,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from schemas.outputs import ATTEMPTS_HEADER
-from service.adapters.clients import Partition
+from service.adapters.clients import Partition, client_options
 from service.adapters.cluster_facts import read_topics
 from service.adapters.topic_reader import Bounds, ConsumedRecord, TopicReader, open_reader
 from service.dead_letters import (
@@ -126,7 +126,7 @@ async def redrive(
 @asynccontextmanager
 async def _open_producer(bootstrap: str) -> AsyncIterator[Any]:
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **client_options(bootstrap),
         acks="all",
         enable_idempotence=True,
         request_timeout_ms=REQUEST_TIMEOUT_MS,

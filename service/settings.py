@@ -8,12 +8,14 @@ the environment (the embedded broker looks up the user's cache folder there).
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -29,6 +31,11 @@ from service.errors import ConfigError
 OTHER_VARIABLES = frozenset({"VITALS_CONFIG", "VITALS_PURE", "VITALS_LAWS", "VITALS_TEST_DATA"})
 # Kubernetes adds these to every container beside a service whose name begins with "vitals".
 _OF_SERVICES = re.compile(r"VITALS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+
+_SECRETS = frozenset({"redis", "kafka_password"})
+_OF_BROKERS = frozenset(
+    f"kafka_{name}" for name in ("ca", "certificate", "key", "mechanism", "username", "password", "password_file")
+)
 
 Clock = Literal["wall", "event"]
 
@@ -67,6 +74,28 @@ class Settings(BaseSettings):
 
     broker: Brokers | None = Field(
         default=None, description="host:port[,host:port...] of the Kafka brokers; unset: the embedded broker"
+    )
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        default="plaintext",
+        description="how to speak with the brokers: ssl encrypts, sasl_ssl also logs in with name and password; "
+        "sasl_plaintext, which encrypts nothing, on loopback only",
+    )
+    kafka_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the certificates that the brokers' must be signed by; unset: those that the system "
+        "trusts",
+    )
+    kafka_certificate: Path | None = Field(
+        default=None, description="PEM file of our own certificate and its chain, for brokers that ask for one (mTLS)"
+    )
+    kafka_key: Path | None = Field(default=None, description="PEM file of that certificate's key, not encrypted")
+    kafka_mechanism: Literal["SCRAM-SHA-512", "PLAIN"] = Field(
+        default="SCRAM-SHA-512", description="how name and password are proved"
+    )
+    kafka_username: str | None = Field(default=None, description="name to log in with at the brokers")
+    kafka_password: SecretStr | None = Field(default=None, description="its password; better in a file")
+    kafka_password_file: Path | None = Field(
+        default=None, description="file that holds the password, read anew whenever a client starts"
     )
     app_id: str = Field(
         default="vitals",
@@ -114,6 +143,11 @@ class Settings(BaseSettings):
         description="redis://, rediss:// or unix:// address of the Redis (6.2 or newer) or Valkey that holds the copy "
         "of scores; unset: the embedded one",
     )
+    redis_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the certificates that the Redis' must be signed by, with rediss://; unset: those that "
+        "the system trusts",
+    )
     redis_prefix: str = Field(
         default="vitals:", pattern=r"^[A-Za-z0-9._-]{1,80}:$", description="put before every key in Redis"
     )
@@ -136,6 +170,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severity that is logged"
     )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="how workers, projectors and APIs log: lines for people, or one JSON object a line",
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if cure := next(_contradictions(self), None):
+            raise ConfigError(f"wrong settings: {cure}")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -153,6 +197,63 @@ class Settings(BaseSettings):
         if not Path(path).is_file():
             raise ConfigError(f"VITALS_CONFIG names {path}, which is not a file; correct it or unset it")
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=path)
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Say of settings that cannot stand together what to do about them."""
+    is_secured = settings.kafka_security != "plaintext" or settings.model_fields_set & _OF_BROKERS
+    if settings.broker is None and is_secured:
+        yield (
+            "security, name, password and certificates are for brokers of VITALS_BROKER, which is unset: set it; the "
+            "embedded broker is reached from this machine only and has none of them"
+        )
+    yield from _login_contradictions(settings)
+    security, has_certificate = settings.kafka_security, settings.kafka_certificate is not None
+    has_key = settings.kafka_key is not None
+    if not security.endswith("ssl") and (settings.kafka_ca is not None or has_certificate or has_key):
+        yield (
+            f"VITALS_KAFKA_SECURITY={security} encrypts nothing, but a certificate is set: set it to ssl or sasl_ssl, "
+            "or unset VITALS_KAFKA_CA, VITALS_KAFKA_CERTIFICATE and VITALS_KAFKA_KEY"
+        )
+    if has_certificate != has_key:
+        yield "VITALS_KAFKA_CERTIFICATE and VITALS_KAFKA_KEY go together: set both, or neither"
+    redis = settings.redis.get_secret_value() if settings.redis else ""
+    if settings.redis_ca is not None and not redis.startswith("rediss://"):
+        yield "VITALS_REDIS_CA is of use with rediss:// only: begin VITALS_REDIS with it, or unset VITALS_REDIS_CA"
+
+
+def _login_contradictions(settings: Settings) -> Iterator[str]:
+    security = settings.kafka_security
+    given = [value is not None for value in (settings.kafka_password, settings.kafka_password_file)]
+    if not security.startswith("sasl") and (any(given) or settings.kafka_username is not None):
+        yield (
+            f"VITALS_KAFKA_SECURITY={security} logs nobody in, but a name or password is set: set it to sasl_ssl, or "
+            "unset VITALS_KAFKA_USERNAME, VITALS_KAFKA_PASSWORD and VITALS_KAFKA_PASSWORD_FILE"
+        )
+    if security.startswith("sasl") and not (settings.kafka_username and any(given)):
+        yield (
+            f"VITALS_KAFKA_SECURITY={security} needs VITALS_KAFKA_USERNAME and VITALS_KAFKA_PASSWORD_FILE (or "
+            "VITALS_KAFKA_PASSWORD): set them"
+        )
+    if all(given):
+        yield "set VITALS_KAFKA_PASSWORD or VITALS_KAFKA_PASSWORD_FILE, not both"
+    if security == "sasl_plaintext" and not reaches_loopback_only(settings):
+        yield "VITALS_KAFKA_SECURITY=sasl_plaintext encrypts nothing, so it is for loopback only: set it to sasl_ssl"
+
+
+def reaches_loopback_only(settings: Settings) -> bool:
+    """Tell whether all brokers that the settings name are on this machine."""
+    return all(is_loopback(address.rpartition(":")[0]) for address in (settings.broker or "").split(","))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -185,5 +286,5 @@ def _explained(fault: ErrorDetails) -> str:
         known = ", ".join(Settings.model_fields)
         return f"{os.environ.get('VITALS_CONFIG')} sets {name!r}, which is no setting; the settings are: {known}"
     reason = fault["msg"].removeprefix("Value error, ")
-    given = "a value that is not shown" if name == "redis" else repr(fault.get("input"))
+    given = "a value that is not shown" if name in _SECRETS else repr(fault.get("input"))
     return f"{name} (VITALS_{name.upper()}): {reason} (got {given})"

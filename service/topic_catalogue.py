@@ -98,6 +98,11 @@ class TopicNames:
         """The topic that `vitals doctor` writes to, to learn the brokers' clocks; nobody reads it."""
         return f"{self.prefix}{self.app_id}-clock"
 
+    @property
+    def projector_group(self) -> str:
+        """The consumer group of projectors; that of workers is the app id."""
+        return f"{self.prefix}{self.app_id}-projector"
+
     def dead_letters(self, kind: TopicKind) -> str:
         """Name the dead-letter topic of a kind of input."""
         return self.input(kind) + ".dlq"

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.catalogue import OUTPUTS
 from schemas.codec import read_action_taken, read_alert, read_erasure_completed, read_score
+from service.adapters.clients import NOT_ALLOWED, not_allowed
 from service.adapters.group_less import open_consumer
 from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
@@ -68,6 +69,8 @@ async def follow(
                 for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
                     for record in records:
                         yield record
+    except NOT_ALLOWED as error:
+        raise not_allowed(bootstrap, error) from error
     except KafkaError as error:
         raise DependencyError(f"Kafka at {bootstrap}: {error}; see `vitals kafka status`") from error
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+from faust.auth import SASLCredentials, SSLCredentials
 from faust.types import TP
+from faust.types.auth import CredentialsT
 from faust.types.transports import TransportT
 from mode.supervisors import CrashingSupervisor
 
@@ -23,6 +25,7 @@ from agents.runtime.recovery import BatchTableManager
 from agents.runtime.table import PartitionedTable
 from agents.runtime.transport import BatchTransport
 from agents.runtime.versions import check_versions
+from service.adapters.clients import client_options
 
 # Batches waiting for an agent; when full, the fetcher waits, which is the back-pressure.
 AGENT_QUEUE_BATCHES = 4
@@ -65,6 +68,20 @@ class RuntimeOptions:
     """Asks the brokers for the topics; raises ConfigError or StateError when they are not those of the start."""
 
 
+def credentials(bootstrap: str) -> CredentialsT | None:
+    """Give Faust the way to speak with these brokers that every other client has."""
+    options = client_options(bootstrap)
+    context = options.get("ssl_context")
+    if "sasl_mechanism" in options:
+        return SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+            mechanism=options["sasl_mechanism"],
+        )
+    return SSLCredentials(context) if context else None
+
+
 class RuntimeApp(faust.App):
     """A Faust app with batch transport, one partitioned table and exact commits."""
 
@@ -81,6 +98,7 @@ class RuntimeApp(faust.App):
         super().__init__(
             options.app_id,
             broker=[f"kafka://{address}" for address in options.bootstrap.split(",")],
+            broker_credentials=credentials(options.bootstrap),
             autodiscover=False,
             store="memory://",
             Table=PartitionedTable,

@@ -53,6 +53,7 @@ class CommitStats:
     commits: int = 0
     flushes: int = 0
     state_records: int = 0
+    state_bytes: int = 0
     flush_seconds: float = 0.0
     commit_seconds: Buckets = field(default_factory=lambda: Buckets(SHORT_BOUNDS))
 
@@ -182,6 +183,7 @@ class Committer:
             again = [key for key, made in outputs.items() if published(partition, key, partition.get(key), made)]
             self.stats.flushes += 1
             self.stats.state_records += len(records)
+            self.stats.state_bytes += sum(len(record.key or b"") + len(record.value or b"") for record in records)
             self.stats.flush_seconds += time.perf_counter() - started
 
 

@@ -15,6 +15,7 @@ from faust.types import TP
 
 from agents.runtime.crash_reports import CrashReports
 from agents.runtime.sight import BrokerView
+from service.adapters.clients import NOT_ALLOWED, not_allowed
 from service.errors import DependencyError, VitalsError
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Ending:
 
     def tell(self, failure: BaseException) -> int:
         """Log why the worker ended; return its exit code."""
+        if isinstance(failure, NOT_ALLOWED):
+            failure = not_allowed(self._app.options.bootstrap, failure)
         if isinstance(failure, KafkaError | TimeoutError) and not self._brokers.answers(time.monotonic()):
             failure = self._brokers_away()
         if isinstance(failure, VitalsError):

@@ -22,8 +22,9 @@ from faust.types import TP
 from mode import Service
 
 from agents.runtime.batch import Record
+from service.adapters.clients import NOT_ALLOWED, not_allowed
 from service.adapters.topic_reader import open_reader
-from service.errors import DependencyError, StateError, TopicError
+from service.errors import DependencyError, NotAllowedError, StateError, TopicError
 
 # A changelog whose last offsets hold no record (a compacted or emptied tail) is done when it stood still this often.
 STILL_CHECKS = 2
@@ -60,6 +61,10 @@ class ChunkedRecovery(Recovery):
                 await self._recover(self._generation_id)
             except (RebalanceAgain, IllegalStateError):
                 self.log.info("Another rebalance began; recovery starts again")
+            except NOT_ALLOWED as error:
+                raise not_allowed(self.app.options.bootstrap, error) from error
+            except NotAllowedError:
+                raise
             except (TimeoutError, DependencyError, KafkaError) as error:
                 self.log.warning("Recovery starts again, as the brokers do not answer: %r", error)
                 self.signal_recovery_start.set()

@@ -18,7 +18,7 @@ from agents.runtime.crash_reports import filter_reports
 from agents.runtime.ending import Ending
 from agents.runtime.sight import BrokerView, Lookout
 from agents.runtime.watchdog import STALL_SHARE, Limits, Watchdog
-from service.errors import DependencyError, VitalsError
+from service.errors import DependencyError, NotAllowedError, VitalsError
 
 STOP_SECONDS = 9.0
 # Of which so much may be used to find out what is wrong.
@@ -101,6 +101,8 @@ async def _cause(app: RuntimeApp, failure: BaseException | None) -> BaseExceptio
     try:
         async with asyncio.timeout(CAUSE_SECONDS):
             await app.options.check_topics()
+    except NotAllowedError as cause:
+        return cause
     except (DependencyError, TimeoutError):
         return failure
     except VitalsError as cause:

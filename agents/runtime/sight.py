@@ -19,7 +19,7 @@ from faust.types import TP
 
 from agents.runtime.foreign_writes import ForeignWriteError, refuse_foreign
 from agents.runtime.watchdog import Sight, Waiting, Watchdog
-from service.errors import DependencyError, TopicError, VitalsError
+from service.errors import DependencyError, NotAllowedError, TopicError, VitalsError
 
 if TYPE_CHECKING:
     from agents.runtime.app import RuntimeApp
@@ -79,6 +79,9 @@ class BrokerView:
                     await self._app.options.check_topics()
                 self._note_answer()
                 self._faults[0] = ("", 0)
+            except NotAllowedError as fault:
+                self._note_answer()
+                self._confirm(0, fault)
             except (DependencyError, KafkaError, TimeoutError):
                 self._answered_seconds = None  # no broker answers, or a partition has no leader
                 self._failed_looks += 1

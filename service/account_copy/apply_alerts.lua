@@ -13,7 +13,7 @@ local function forget(account)
   for _, member in ipairs(redis.call('ZRANGE', feed, 0, -1)) do
     if string.match(member, '^%d+:(.*)$') == account then redis.call('ZREM', feed, member) end
   end
-  leave_stream('alert', {[account] = true})
+  leave_stream('alert', 'a', {[account] = true})
   applied = applied + 1
 end
 
@@ -24,9 +24,7 @@ local function take(head, text, data)
   local known = redis.call('ZREMRANGEBYSCORE', key, seq, seq)
   redis.call('ZADD', key, seq, data)
   redis.call('ZREMRANGEBYRANK', key, 0, -ACCOUNT_ALERTS_MAX - 1)
-  local life = redis.call('TTL', prefix .. 'account:' .. head.a)
-  if life == -2 then life = ORPHAN_SECONDS end -- its account departed long ago, or its score comes in a moment
-  if life > 0 then redis.call('EXPIRE', key, life) end
+  live_with(head.a, {key})
   redis.call('ZADD', feed, int(head.t), member)
   if known == 0 then
     applied = applied + 1

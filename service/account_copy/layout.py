@@ -6,8 +6,13 @@
   current                 hash    topic:partition -> when it was last read to its end, epoch milliseconds
   account:<id>            hash    of the score: seq, off (the record's offset), row (what the indexes hold), data;
                                   of the state: version (epoch:revision:offset), state (as the worker stored it)
-  history:<id>            hash    day -> score in hundredths:band:whether a new model made the jump
+                                  changed (day:version of the last model that took over)
+  history:<id>            hash    day -> score in hundredths:band:version of a model that took over on that day
   alerts:<id>             zset    the account's last alerts by seq
+  actions:<id>            zset    what became of the last actions of people, by seq
+  marks:<id>              hash    seq of an alert -> seq of an action:what the alert is since; of the account's alerts:
+                                  snooze -> seq of an action:until when
+  digests                 hash    digest of the id of an account with actions -> the id, as an erasure is told by digest
   feed                    zset    "<seq>:<id>" of the last alerts of all accounts by time
   by:<sort>               zset    accounts by risk, mrr_at_risk, trend
   is:<kind>:<value>       set     accounts of a band, tier, owner, factor
@@ -24,9 +29,10 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-FORMAT: Final = "3"
+FORMAT: Final = "5"
 HISTORY_DAYS: Final = 90
 ACCOUNT_ALERTS_MAX: Final = 50
+ACCOUNT_ACTIONS_MAX: Final = 50
 FEED_MAX: Final = 10_000
 STREAM_MAX: Final = 20_000
 ORPHAN_SECONDS: Final = 90 * 86_400  # how long alerts and state stay of an account that has no score
@@ -58,6 +64,14 @@ class Keys:
         """Name an account's alerts."""
         return self.of("alerts:" + account)
 
+    def actions(self, account: str) -> str:
+        """Name what people did about an account."""
+        return self.of("actions:" + account)
+
+    def marks(self, account: str) -> str:
+        """Name what an account's alerts are since people acted on them."""
+        return self.of("marks:" + account)
+
     def sorted_by(self, sort: str) -> str:
         """Name an index that orders all accounts."""
         return self.of("by:" + sort)
@@ -73,6 +87,7 @@ def script(name: str) -> str:
     bounds = {
         "HISTORY_DAYS": HISTORY_DAYS,
         "ACCOUNT_ALERTS_MAX": ACCOUNT_ALERTS_MAX,
+        "ACCOUNT_ACTIONS_MAX": ACCOUNT_ACTIONS_MAX,
         "FEED_MAX": FEED_MAX,
         "STREAM_MAX": STREAM_MAX,
         "ORPHAN_SECONDS": ORPHAN_SECONDS,

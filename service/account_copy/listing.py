@@ -144,7 +144,7 @@ async def _walk(
         ]
         if not chunk:
             return Page(found, None)
-        for place, ok in zip(chunk, await _passing(client, chunk, filters), strict=True):
+        for place, ok in zip(chunk, await passing(client, [place.account for place in chunk], filters), strict=True):
             if ok and len(found) == size:
                 return Page(found, last)
             if ok:
@@ -154,12 +154,13 @@ async def _walk(
     return Page(found, last)
 
 
-async def _passing(client: RedisClient, chunk: Sequence[Place], filters: Sequence[Sequence[str]]) -> list[bool]:
-    if not filters:
-        return [True] * len(chunk)
+async def passing(client: RedisClient, accounts: Sequence[str], filters: Sequence[Sequence[str]]) -> list[bool]:
+    """Tell of each account whether one of the sets of every filter has it."""
+    if not filters or not accounts:
+        return [True] * len(accounts)
     async with client.pipeline(transaction=False) as pipe:
-        _ask_members(pipe, [place.account for place in chunk], filters)
-        return _passed(len(chunk), await pipe.execute(), filters)
+        _ask_members(pipe, accounts, filters)
+        return _passed(len(accounts), await pipe.execute(), filters)
 
 
 async def rank_after(client: RedisClient, index: str, after: Place) -> int:

@@ -44,20 +44,27 @@ class CopyState:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDay:
-    """The last score of a day, counted from the epoch; `band` is None when only the score is known."""
+    """The last score of a day, counted from the epoch; `band` is None when only the score is known.
+
+    `new_model` is the version of a model that took over on that day.
+    """
 
     day: int
     score: float | None
     band: str | None
-    model_changed: bool
+    new_model: str | None = None
 
 
 class StoredView(NamedTuple):
-    """An account: the JSON of its score and of its last alerts, newest first, and its state as the worker stored it."""
+    """An account: the JSON of its score and of its last alerts, newest first, and its state as the worker stored it.
+
+    `marks` are what people did about its alerts, as `alert_state` reads them.
+    """
 
     score: bytes | None
     state: bytes | None
     alerts: list[bytes]
+    marks: Mapping[bytes, bytes]
 
 
 class StoredHistory(NamedTuple):
@@ -121,11 +128,19 @@ class CopyReader:
     async def account(self, account: str, alerts_max: int) -> StoredView:
         """Read all that the copy has of an account now."""
         keys = (await self.state()).keys
-        (data, state), alerts = await self._gathering.ask(
+        (data, state), alerts, marks = await self._gathering.ask(
             ("HMGET", keys.account(account), "data", "state"),
             ("ZREVRANGE", keys.alerts(account), 0, alerts_max - 1),
+            ("HGETALL", keys.marks(account)),
         )
-        return StoredView(None if data is None else unpack(data), state, [unpack(alert) for alert in alerts])
+        told = [unpack(alert) for alert in alerts]
+        return StoredView(None if data is None else unpack(data), state, told, _pairs(marks))
+
+    async def actions(self, account: str) -> list[dict[str, Any]]:
+        """Read what became of the last actions on an account, oldest first."""
+        keys = (await self.state()).keys
+        (found,) = await self._gathering.ask(("ZRANGE", keys.actions(account), 0, -1))
+        return [orjson.loads(unpack(action)) for action in found]
 
     async def history(self, account: str) -> StoredHistory:
         """Read the days that the copy has seen of an account, oldest first."""
@@ -133,7 +148,7 @@ class CopyReader:
         (data, state), found = await self._gathering.ask(
             ("HMGET", keys.account(account), "data", "state"), ("HGETALL", keys.history(account))
         )
-        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, _days(found))
+        return StoredHistory(None if data is None else orjson.loads(unpack(data)), state, _days(_pairs(found)))
 
     async def histories(self, accounts: Sequence[str]) -> list[list[HistoryDay]]:
         """Read the days of several accounts, oldest first; none of one that the copy does not have."""
@@ -154,7 +169,7 @@ class CopyReader:
             pipe.hgetall(keys.of("portfolio"))
             pipe.hgetall(keys.of("days"))
             now, days = await pipe.execute()
-        return _sums(now), {int(day): _sums(_pairs(orjson.loads(counts))) for day, counts in sorted(days.items())}
+        return _sums(now), {int(day): _sums(_pairs(_texts(counts))) for day, counts in sorted(days.items())}
 
 
 def day_text(day: int) -> str:
@@ -165,15 +180,18 @@ def day_text(day: int) -> str:
 def _days(found: Mapping[bytes, bytes]) -> list[HistoryDay]:
     days = []
     for day, value in sorted((int(day), value.decode()) for day, value in found.items()):
-        points, band, changed = value.split(":")
-        days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], changed == "1"))
+        points, band, model = value.split(":", 2)
+        days.append(HistoryDay(day, int(points) / 100 if points else None, BANDS[int(band)], model or None))
     return days
 
 
-def _pairs(flat: Sequence[str]) -> Mapping[bytes, bytes]:
-    # A script without a field gives an empty list or an empty object: it cannot tell them apart.
-    texts = [text.encode() for text in flat]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+def _texts(stored: bytes) -> list[bytes]:
+    return [text.encode() for text in orjson.loads(stored)]
+
+
+def _pairs(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
+    # A script gives a hash as fields and values in turn, and one without a field as an empty list or an empty object.
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _sums(counts: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> dict[str, int]:

@@ -17,12 +17,13 @@ from schemas.catalogue import OUTPUTS
 from schemas.fields import ACCOUNT_MAX
 from schemas.times import parse_time_ms
 from service.account_copy.layout import BANDS, DAY_MS
+from service.account_topics import digest_key
 
 FACTOR_POINTS_MIN: Final = 5.0  # a factor that costs less is not among an account's factors to filter by
 NAME_WORDS_MAX: Final = 3
 WORD_MAX: Final = 64
 _AT_RISK: Final = frozenset({"at_risk", "endangered"})
-_NO_TREND: Final = -101.0  # below the worst that a trend can sort as
+_NO_TREND: Final = "-101"  # below the worst that a trend can sort as
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 _Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]  # NUL ends words
@@ -70,6 +71,21 @@ class _Alert(Struct):
     owner: _Name | None = None
 
 
+class _Action(Struct):
+    account: _Account
+    seq: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    action: Literal["acknowledge", "snooze", "resolve", "override", "sentiment", "note"]
+    as_of: str
+    refusal: _Text | None = None
+    alert_seq: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
+    alert_state: Literal["acknowledged", "snoozed", "resolved"] | None = None
+    until: str | None = None
+
+
+class _Erasure(Struct):
+    account_sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
 class Item(NamedTuple):
     """One record as the scripts take it: the row as MessagePack, the packed data, and the model that made the score."""
 
@@ -80,9 +96,13 @@ class Item(NamedTuple):
 
 _SCORE_TYPE: Final = OUTPUTS["score"].type
 _ALERT_TYPES: Final = frozenset({OUTPUTS["alert"].type, OUTPUTS["rule_alert"].type})
+_ACTION_TYPE: Final = OUTPUTS["action_taken"].type
+_ERASURE_TYPE: Final = OUTPUTS["erasure_completed"].type
 _read_event = msgspec.json.Decoder(_Event).decode
 _read_score = msgspec.json.Decoder(_Score).decode
 _read_alert = msgspec.json.Decoder(_Alert).decode
+_read_action = msgspec.json.Decoder(_Action).decode
+_read_erasure = msgspec.json.Decoder(_Erasure).decode
 _write = msgspec.msgpack.Encoder().encode
 read_row = msgspec.msgpack.Decoder().decode
 
@@ -128,6 +148,39 @@ def alert_item(key: bytes | None, value: bytes | None, offset: int) -> Item:
     return Item(_write(head), pack(bytes(event.data)))
 
 
+def action_item(key: bytes | None, value: bytes | None, offset: int) -> Item:
+    """Make the item of what became of an action, or of an erasure, which names its account by a digest.
+
+    Raises ValueError.
+    """
+    event = _read_event(value or b"")
+    if event.type == _ERASURE_TYPE:
+        digest = _read_erasure(event.data).account_sha256
+        if key != digest.encode():
+            raise ValueError("an erasure under another key")
+        return Item(_write({"x": digest, "o": offset}), b"")
+    if event.type != _ACTION_TYPE:
+        raise ValueError(f"not an action: {event.type[:80]}")
+    action = _read_action(event.data)
+    if key != action.account.encode():
+        raise ValueError("an action under another key")
+    head: dict[str, Any] = {
+        "a": action.account,
+        "x": digest_key(action.account).decode(),
+        "o": offset,
+        "q": action.seq,
+        "t": parse_time_ms(action.as_of),
+        "k": action.action,
+    }
+    if action.alert_seq is not None:
+        head["l"] = action.alert_seq
+        if action.alert_state is not None:
+            head["m"] = action.alert_state
+    if action.action == "snooze" and action.refusal is None and action.until is not None:
+        head["e"] = parse_time_ms(action.until)
+    return Item(_write(head), pack(bytes(event.data)))
+
+
 # Reads epoch, revision and encoded state of a record of the changelog; None for one that is no account's.
 ReadState: TypeAlias = Callable[[bytes, bytes], tuple[int, int, bytes] | None]
 
@@ -154,7 +207,8 @@ def _row(score: _Score, offset: int) -> dict[str, Any]:
         sets.append("owner:" + score.owner)
     sets += ["factor:" + factor.name for factor in score.factors if factor.points_lost >= FACTOR_POINTS_MIN]
     points = "" if score.score is None else round(score.score * 100)
-    return {
+    changed = {"y": 1} if score.model_changed else {}
+    return changed | {
         "a": score.account,
         "q": score.seq,
         "o": offset,
@@ -166,11 +220,13 @@ def _row(score: _Score, offset: int) -> dict[str, Any]:
         "c": round(score.coverage * 10_000),
         "i": sets,
         "w": words_of(score.account, score.name),
-        "r": -1 if score.score is None else round(100 - score.score, 4),
-        "x": mrr if score.band in _AT_RISK else 0,
-        "t": _NO_TREND if score.trend_7 is None else round(-score.trend_7, 4),
+        # As Redis reads them: it would write out a number of Lua first, with all its digits.
+        "r": "-1" if score.score is None else f"{100 - score.score:.4f}",
+        "x": str(mrr) if score.band in _AT_RISK else "0",
+        "t": _NO_TREND if score.trend_7 is None else f"{-score.trend_7:.4f}",
         "d": as_of_ms // DAY_MS,
-        "h": f"{points}:{BANDS.index(score.band)}:{int(score.model_changed)}",
+        "h": f"{points}:{BANDS.index(score.band)}",
+        "v": score.model_version,
     }
 
 

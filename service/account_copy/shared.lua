@@ -45,16 +45,24 @@ local function is_repeat(offset)
   return offset < applied_to
 end
 
--- Takes the entries of one kind about erased accounts (a set of ids) out of the stream, and has followers read anew: an
--- entry that told of the erasure would name the account as long as the stream is.
-local function leave_stream(kind, erased)
+-- Takes the entries of one kind about erased accounts out of the stream, and has followers read anew: an entry that told
+-- of the erasure would name the account as long as the stream is. `erased` is a set of what rows have in a field.
+local function leave_stream(kind, field, erased)
   local key = prefix .. 'stream'
   for _, entry in ipairs(redis.call('XRANGE', key, '-', '+')) do
     local fields = {}
     for index = 1, #entry[2], 2 do fields[entry[2][index]] = entry[2][index + 1] end
-    if fields.kind == kind and erased[cmsgpack.unpack(fields.row).a] then redis.call('XDEL', key, entry[1]) end
+    if fields.kind == kind and erased[cmsgpack.unpack(fields.row)[field]] then redis.call('XDEL', key, entry[1]) end
   end
   if is_live(now_ms()) then redis.call('XADD', key, 'MAXLEN', '~', STREAM_MAX, '*', 'kind', 'reset') end
+end
+
+-- What belongs to an account lives as long as its score; without one, as it departed or comes in a moment, for a time.
+local function live_with(account, keys)
+  local life = redis.call('TTL', prefix .. 'account:' .. account)
+  if life == -2 then life = ORPHAN_SECONDS end
+  if life <= 0 then return end
+  for _, key in ipairs(keys) do redis.call('EXPIRE', key, life) end
 end
 
 -- The latest day that any score is of.

@@ -21,7 +21,7 @@ SWEEP_SLICE: Final = 1_000
 EPOCH_LENGTH: Final = 8
 AT_END: Final = 0
 
-Kind = Literal["scores", "alerts", "states"]
+Kind = Literal["scores", "alerts", "states", "actions"]
 
 
 class CopyLost(Exception):  # noqa: N818 - it tells what happened, and is always caught
@@ -36,7 +36,7 @@ class CopyWriter:
         self._base = base
         self._scripts = {
             name: client.register_script(script(name))
-            for name in ("begin", "apply_scores", "apply_alerts", "apply_states", "beat")
+            for name in ("begin", "apply_scores", "apply_alerts", "apply_states", "apply_actions", "beat")
         }
         self.keys = Keys(base, "")
 

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from service.adapters.api_versions import ApiVersionsRequest, kafka_release
-from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, client_options, errors_named
 from service.adapters.topic_admin import committed_offsets, open_admin
 from service.adapters.topic_reader import open_reader
 
@@ -165,7 +165,7 @@ async def read_clocks(bootstrap: str, clock_topic: str) -> list[ClockFacts]:
     Raises DependencyError when the topic takes no writes.
     """
     # No waiting for followers, and so for no reader: the measurement wants the leader's clock, soon.
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks=1, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    producer = AIOKafkaProducer(**client_options(bootstrap), acks=1, request_timeout_ms=REQUEST_TIMEOUT_MS)
     async with errors_named(bootstrap):
         try:
             await producer.start()

@@ -23,9 +23,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from service.adapters.clients import SecuredBrokers
 from service.adapters.embedded_config import LOG_SETTINGS, broker_properties, java_command
 from service.adapters.embedded_process import ProcessMark, send, spawn, state_of, wait_paused, wait_stopped
 from service.adapters.kafka_artifacts import kafka_version
+from service.adapters.kafka_data import refuse_newer_kafka, stored_cluster_id
 from service.adapters.topic_admin import broker_ids
 from service.errors import ConfigError, DependencyError
 from service.settings import Settings
@@ -181,6 +183,9 @@ class EmbeddedKafka:
     def _layout(self, last: ClusterState | None) -> ClusterState:
         """Choose ids and ports for a start from nothing, or from the data of the last one."""
         count = self._brokers or (len(last.brokers) if last else 1)
+        if last:
+            refuse_newer_kafka(self.data, last.kafka_version, kafka_version())
+        cluster_id = stored_cluster_id(self.data, last.cluster_id if last else None)
         if last and len(last.brokers) != count:
             raise ConfigError(
                 f"the data in {self.data} was made for {len(last.brokers)} broker(s), not {count}: "
@@ -189,14 +194,14 @@ class EmbeddedKafka:
         first = self._port if self._port is not None else last.brokers[0].port if last else DEFAULT_PORT
         ports = free_ports(count) if first == 0 else list(range(first, first + count))
         for port in ports:
-            if not _is_free(port):
+            if not is_free(port):
                 raise DependencyError(
-                    f"port 127.0.0.1:{port} is taken by another process: stop it, or choose another with --port "
-                    "(0 takes any free one)"
+                    f"port 127.0.0.1:{port} is taken by another process: stop it, or choose another with --port, or "
+                    "--broker-port of `vitals up` (0 takes any free one)"
                 )
         controller_ports = free_ports(count, taken=ports)
         return ClusterState(
-            cluster_id=last.cluster_id if last else _new_cluster_id(),
+            cluster_id=cluster_id or _new_cluster_id(),
             kafka_version=kafka_version(),
             brokers=[
                 BrokerState(node_id=index + 1, port=ports[index], controller_port=controller_ports[index])
@@ -332,7 +337,7 @@ class EmbeddedKafka:
 def resolve_bootstrap(settings: Settings) -> str:
     """Return the brokers that the settings name, or the embedded one if it runs."""
     if settings.broker:
-        return settings.broker
+        return settings.broker if settings.kafka_security == "plaintext" else SecuredBrokers(settings)
     status = EmbeddedKafka(settings.home).status()
     if status.state == "stopped":
         raise DependencyError(
@@ -349,7 +354,8 @@ def _new_cluster_id() -> str:
             return drawn
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Tell whether nobody on this machine listens at a port of loopback."""
     with socket.socket() as probe:
         probe.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
@@ -367,6 +373,6 @@ def free_ports(count: int, taken: list[int] | None = None) -> list[int]:
     for port in random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS)):
         if len(found) == count:
             break
-        if port not in (taken or []) and _is_free(port):
+        if port not in (taken or []) and is_free(port):
             found.append(port)
     return found

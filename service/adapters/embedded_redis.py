@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from service.adapters.embedded_process import ProcessMark, send, spawn, state_of, wait_stopped
+from service.adapters.redis_client import with_ca
 from service.errors import ConfigError, DependencyError
 from service.settings import Settings
 
@@ -122,7 +123,8 @@ class EmbeddedRedis:
 def resolve_redis(settings: Settings) -> str:
     """Return the URL that the settings name, or that of the embedded server if it runs."""
     if settings.redis:
-        return settings.redis.get_secret_value()
+        url = settings.redis.get_secret_value()
+        return with_ca(url, settings.redis_ca) if settings.redis_ca else url
     embedded = EmbeddedRedis(settings.home)
     if not embedded.is_running():
         raise DependencyError(

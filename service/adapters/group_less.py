@@ -13,13 +13,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
-from service.adapters.clients import stop_consumer
+from service.adapters.clients import client_options, stop_consumer
 
 
 @asynccontextmanager
 async def open_consumer(bootstrap: str, **options: Any) -> AsyncIterator[Any]:
     """Open a consumer without a group and close it, also right away; the client's errors are left as they are."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, **options)
+    consumer = AIOKafkaConsumer(**client_options(bootstrap), enable_auto_commit=False, **options)
     try:
         await consumer.start()
         await asyncio.sleep(0)  # its tasks begin

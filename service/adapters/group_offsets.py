@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named, stop_consumer
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, client_options, errors_named, stop_consumer
 from service.adapters.cluster_facts import read_group, read_topics
 from service.errors import DependencyError, UsageError
 from service.topic_catalogue import TopicNames
@@ -53,7 +53,7 @@ def _wanted(places: Sequence[str], offsets: Mapping[Partition, tuple[int, int | 
 async def _commit(bootstrap: str, group: str, offsets: Mapping[Partition, int]) -> None:
     # The brokers refuse this commit of a stranger when a worker has joined meanwhile.
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False, request_timeout_ms=REQUEST_TIMEOUT_MS
+        **client_options(bootstrap), group_id=group, enable_auto_commit=False, request_timeout_ms=REQUEST_TIMEOUT_MS
     )
     async with errors_named(bootstrap):
         try:

@@ -6,9 +6,12 @@ Nothing is retried inside the client: its callers know what may be sent twice.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -65,6 +68,16 @@ async def check_redis(client: RedisClient, url: str) -> str | None:
     return f"Redis has maxmemory-policy {policy}: it may throw accounts away without a word; set it to noeviction"
 
 
+def with_ca(url: str, ca: Path) -> str:
+    """Return a rediss:// URL with the file of the certificates to trust, as the client takes it."""
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        reason = "no such PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(f"VITALS_REDIS_CA: {ca} cannot be used: {reason}; see docs/security.md") from None
+    return f"{url}{'&' if '?' in url else '?'}{urlencode({'ssl_ca_certs': ca})}"
+
+
 def hidden(url: str) -> str:
-    """Return a URL without its password."""
-    return re.sub(r"(?<=://)[^@/]*@", "***@", url)
+    """Return a URL without its password and its options, which may name one too."""
+    return re.sub(r"(?<=://).*@", "***@", url.partition("?")[0])

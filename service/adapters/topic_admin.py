@@ -19,14 +19,15 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     for_code,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, errors_named
+from service.adapters.clients import REQUEST_TIMEOUT_MS, Partition, client_options, errors_named
 from service.adapters.group_less import open_consumer
 from service.adapters.incremental_configs import IncrementalAlterConfigsRequest
-from service.errors import ConfigError, DependencyError
+from service.errors import ConfigError, DependencyError, NotAllowedError
 from service.topic_catalogue import TopicNames, TopicSpec, topic_specs
 
 READY_SECONDS = 15.0
@@ -153,7 +154,10 @@ async def other_app_ids(bootstrap: str, names: TopicNames) -> list[str]:
     written = {topic for (topic, _), end in ends.items() if end}
     scoring = []
     for topic in sorted(written):
-        read = {name for name, _ in await committed_offsets(bootstrap, others[topic])}
+        try:
+            read = {name for name, _ in await committed_offsets(bootstrap, others[topic])}
+        except NotAllowedError:
+            continue  # its group is not for this user to see, as topics of others mostly are not either
         if read & {*names.inputs, names.rekeyed}:
             scoring.append(others[topic])
     return scoring
@@ -162,7 +166,7 @@ async def other_app_ids(bootstrap: str, names: TopicNames) -> list[str]:
 @asynccontextmanager
 async def open_admin(bootstrap: str) -> AsyncIterator[Any]:
     """Open an admin client; its errors become a DependencyError that names the cluster."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    admin = AIOKafkaAdminClient(**client_options(bootstrap), request_timeout_ms=REQUEST_TIMEOUT_MS)
     async with errors_named(bootstrap):
         try:
             await admin.start()
@@ -177,6 +181,8 @@ async def _describe(admin: Any, topics: list[str]) -> dict[str, _Found]:
     request = MetadataRequest(topics, allow_auto_topic_creation=False)
     response = await admin._send_request(request)  # noqa: SLF001 - the only way to send one
     described: list[dict[str, Any]] = response.to_object()["topics"]
+    if refused := [topic["topic"] for topic in described if topic["error_code"] == TopicAuthorizationFailedError.errno]:
+        raise TopicAuthorizationFailedError(", ".join(refused))
     return {
         topic["topic"]: _Found(
             partitions=len(topic["partitions"]),

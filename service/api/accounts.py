@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from schemas.fields import ACCOUNT_MAX, AccountId, Identifier, Label
 from schemas.outputs import Band
+from service.account_copy.alerts_feed import told_alerts
 from service.account_copy.listing import Question, Sort, list_accounts
 from service.account_copy.reader import CopyReader, day_text
 from service.api.answers import (
@@ -38,16 +39,19 @@ BATCH_MAX: Final = 500
 ALERTS_SHOWN: Final = 10
 ID_WORDS: Final = "the account's id; every character that a URL reserves encoded"
 
-routes = APIRouter(prefix="/v1", responses=PROBLEMS, tags=["accounts"])
+PREFIX: Final = "/v1"
+VIEW_PATH: Final = PREFIX + "/accounts/{account}"
+routes = APIRouter(prefix=PREFIX, responses=PROBLEMS, tags=["accounts"])
 
 PageSize = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 PageToken = Annotated[str, Query(max_length=TOKEN_MAX)]
+Tier = Literal["high_touch", "low_touch", "none"]
 
 
 async def question(
     *,
     band: Annotated[list[Band] | None, Query(max_length=4)] = None,
-    tier: Annotated[list[Literal["high_touch", "low_touch", "none"]] | None, Query(max_length=3)] = None,
+    tier: Annotated[list[Tier] | None, Query(max_length=3)] = None,
     owner: Annotated[list[Identifier] | None, Query(max_length=20)] = None,
     factor: Annotated[
         list[Label] | None, Query(max_length=20, description="name of a factor that costs 5 points or more")
@@ -139,9 +143,10 @@ async def read_accounts(request: Request, copy: Copy, body: _Ids, _key: Reader) 
     return answer(request, state, matter, model_version=state.model_version, coverage=mean_coverage(scores))
 
 
-# Asked most of all routes by far, so it finds its few things itself: the framework takes longer for that than the rest.
+# Finds its few things itself, and is served by a route of its own (`service.api.app`): the framework takes longer for
+# that than all else takes. This one is for the document.
 @routes.get(
-    "/accounts/{account}",
+    VIEW_PATH.removeprefix(PREFIX),
     response_model=AccountView,
     responses=NO_ACCOUNT,
     openapi_extra={
@@ -154,14 +159,14 @@ async def account_view(request: Request) -> Response:
     """Give all that is known of one account: score, factors, trends, override, signals, tickets, alerts and more."""
     check_role(request, "read")
     copy, account = _reader(request), _decoded(request.path_params["account"])
-    published, stored, alerts = await copy.account(account, ALERTS_SHOWN)
-    if published is None:
+    view = await copy.account(account, ALERTS_SHOWN)
+    if view.score is None:
         raise Problem("account-not-found")
-    score = orjson.loads(published)
+    score, alerts = orjson.loads(view.score), told_alerts(view)
     since = Explanation(score, [orjson.loads(alert) for alert in alerts[:1]]).since_last_alert()
     matter: dict[str, Any] = {
-        "score": orjson.Fragment(published),
-        "details": read_details(account, stored, request.app.state.model),
+        "score": orjson.Fragment(view.score),
+        "details": read_details(account, view.state, request.app.state.model),
         "alerts": [orjson.Fragment(alert) for alert in alerts],
         "since_last_alert": since,
     }
@@ -177,7 +182,13 @@ async def account_history(request: Request, copy: Copy, account: Account, _key: 
         raise Problem("account-not-found")
     days = with_stored_days(account, stored, seen)
     told = [
-        {"day": day_text(day.day), "score": day.score, "band": day.band, "model_changed": day.model_changed}
+        {
+            "day": day_text(day.day),
+            "score": day.score,
+            "band": day.band,
+            "model_changed": day.new_model is not None,
+            "new_model_version": day.new_model,
+        }
         for day in days
     ]
     matter = {"account": account, "days": told}

@@ -15,7 +15,8 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from schemas.outputs import AlertData, Band, RuleAlertData, ScoreData
+from schemas.outputs import Band, RuleAlertData, ScoreData
+from service.account_copy.marks import AlertState
 from service.account_copy.reader import CopyState
 from service.api.problems import MEDIA_TYPE
 
@@ -117,6 +118,12 @@ class AccountDetails(BaseModel):
     key_users: list[str]
 
 
+class AlertView(RuleAlertData):
+    """An alert of a band or a rule as published, and what people did about it; `new` again when a snooze is over."""
+
+    state: AlertState
+
+
 class AccountView(Answer):
     """One account: its score as published, its last alerts, and what changed since the last of them.
 
@@ -126,17 +133,21 @@ class AccountView(Answer):
 
     score: ScoreData
     details: AccountDetails | None
-    alerts: list[AlertData | RuleAlertData]
+    alerts: list[AlertView]
     since_last_alert: dict[str, Any] | None
 
 
 class Day(BaseModel):
-    """The score at the end of a day; `band` is null for a day that only the worker has seen."""
+    """The score at the end of a day; `band` is null for a day that only the worker has seen.
+
+    `model_changed`: another model took over on that day, `new_model_version`, null on all others.
+    """
 
     day: str
     score: float | None
     band: Band | None
     model_changed: bool
+    new_model_version: str | None
 
 
 class AccountHistory(Answer):
@@ -149,7 +160,7 @@ class AccountHistory(Answer):
 class AlertList(Answer):
     """A page of alerts, newest first."""
 
-    alerts: list[AlertData | RuleAlertData]
+    alerts: list[AlertView]
     next_page_token: str
 
 
@@ -216,14 +227,12 @@ def answer(
     rest = {"stale": state.stale, "model_version": model_version, "coverage": coverage, **matter}
     body = orjson.dumps(rest)
     tag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag}
-    if state.as_of is not None:
-        headers[AS_OF_HEADER] = state.as_of
+    headers, as_of = {"ETag": tag}, state.as_of
+    if as_of is not None:
+        headers[AS_OF_HEADER] = as_of
     if _has(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
-    return Response(
-        b'{"as_of":%s,%s' % (orjson.dumps(state.as_of), body[1:]), headers=headers, media_type="application/json"
-    )
+    return Response(b'{"as_of":%s,%s' % (orjson.dumps(as_of), body[1:]), headers=headers, media_type="application/json")
 
 
 def account_row(score: dict[str, Any]) -> dict[str, Any]:

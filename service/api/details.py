@@ -6,19 +6,17 @@ it. A state of a release that this one does not read is told as missing: the sco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from schemas.times import time_text
 from service.account_copy.reader import HistoryDay
 from service.errors import StateError
-from service.scoring.acting import snooze_end_ms
 from service.scoring.model import Model
 from service.scoring.records import NEVER, NO_SEVERITY, SEVERITIES, Attributes
 from service.scoring.signals import SIGNALS
 from service.scoring.state import NO_SCORE, SCORE_DAYS, AccountState, More
 from service.scoring.state_codec import decode
-from service.scoring.views import AlertState
 
 
 def read_details(account: str, stored: bytes | None, model: Model) -> dict[str, Any] | None:
@@ -44,19 +42,6 @@ def read_details(account: str, stored: bytes | None, model: Model) -> dict[str, 
     }
 
 
-def read_alert_states(account: str, stored: bytes | None) -> Mapping[int, AlertState] | None:
-    """Tell by `seq` what people did about alerts; those without an entry are new. None without a state to read.
-
-    A snooze that is over leaves its alert new.
-    """
-    state = _read(account, stored)
-    if state is None:
-        return None
-    marks = state.acting.alerts if state.acting is not None else {}
-    is_snoozed = snooze_end_ms(state) != NEVER
-    return {seq: mark for seq, mark in marks.items() if mark != "snoozed" or is_snoozed}
-
-
 def with_stored_days(account: str, stored: bytes | None, seen: Iterable[HistoryDay]) -> list[HistoryDay]:
     """Add to the days that the copy has seen those that only the state knows, oldest first."""
     state = _read(account, stored)
@@ -65,7 +50,7 @@ def with_stored_days(account: str, stored: bytes | None, seen: Iterable[HistoryD
         for day in range(state.day - SCORE_DAYS, state.day):
             points = state.scores[day % SCORE_DAYS]
             if points != NO_SCORE and day not in days:
-                days[day] = HistoryDay(day, points / 100, None, model_changed=False)
+                days[day] = HistoryDay(day, points / 100, None)
     return [days[day] for day in sorted(days)]
 
 

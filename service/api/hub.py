@@ -92,7 +92,8 @@ class Hub:
 
     async def run(self) -> None:
         """Read until cancelled; a Redis that is away is waited for."""
-        while True:
+        task = asyncio.current_task()
+        while task is None or not task.cancelling():  # the client may have swallowed it
             try:
                 keys = (await self._reader.state()).keys
                 if keys != self._keys:
@@ -183,9 +184,25 @@ def _event(keys: Keys, entry_id: bytes, fields: dict[bytes, bytes]) -> Event:
     row = read_row(fields[b"row"])
     if kind == "score":
         return _score(event_id, row, fields[b"before"].decode() or None)
+    if kind == "action":
+        return _action(event_id, row, read_row(fields[b"of"]) if fields[b"of"] else None)
     data = {"account": row["a"], "seq": row["q"], "as_of": time_text(row["t"]), "kind": row["k"]}
     data |= {"band": row["b"], "owner": row["u"]}
     return Event(event_id, kind, data, frozenset({row["b"]}))
+
+
+def _action(event_id: str, row: dict[str, Any], of: dict[str, Any] | None) -> Event:
+    data = {
+        "account": row["a"],
+        "seq": row["q"],
+        "as_of": time_text(row["t"]),
+        "action": row["k"],
+        "alert_seq": row.get("l"),
+        "alert_state": row.get("m"),
+        "band": of["b"] if of else None,
+        "owner": _value(of["i"], "owner:") if of else None,
+    }
+    return Event(event_id, "action", data, frozenset({of["b"]} if of else ()))
 
 
 def _score(event_id: str, row: dict[str, Any], before: str | None) -> Event:

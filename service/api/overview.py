@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from schemas.fields import AccountId, Identifier, Label
 from schemas.outputs import Band
-from service.account_copy.alerts_feed import list_alerts
-from service.account_copy.layout import ACCOUNT_ALERTS_MAX
+from service.account_copy.alerts_feed import list_alerts, list_alerts_of
+from service.account_copy.marks import AlertState
 from service.account_copy.reader import day_text
-from service.api.accounts import Copy, PageSize, PageToken
+from service.api.accounts import Copy, PageSize, PageToken, Tier
 from service.api.answers import PROBLEMS, WRONG_TOKEN, AlertList, ModelAnswer, PortfolioAnswer, answer, mean_coverage
 from service.api.gate import Reader
 from service.api.page_tokens import read_token, write_token
@@ -35,6 +34,8 @@ async def alerts(
         list[Label] | None, Query(max_length=20, description="at_risk, recovered, a rule's name ...")
     ] = None,
     band: Annotated[list[Band] | None, Query(max_length=4)] = None,
+    state: Annotated[list[AlertState] | None, Query(max_length=4, description="what people did about it")] = None,
+    tier: Annotated[list[Tier] | None, Query(max_length=3, description="of the account, now")] = None,
     owner: Annotated[list[Identifier] | None, Query(max_length=20)] = None,
     page_size: PageSize = 50,
     page_token: PageToken = "",
@@ -42,19 +43,18 @@ async def alerts(
     """List the last alerts, newest first: 10,000 of all accounts, 50 of one."""
 
     def wanted(alert: dict[str, Any]) -> bool:
-        asked = ((kind, "kind"), (band, "band"), (owner, "owner"))
+        asked = ((kind, "kind"), (band, "band"), (state, "state"), (owner, "owner"))
         return all(not values or alert[name] in values for values, name in asked)
 
-    bound = [account, kind, band, owner]
+    bound = [account, kind, band, state, tier, owner]
     if account is not None:
-        found = [orjson.loads(alert) for alert in (await copy.account(account, ACCOUNT_ALERTS_MAX)).alerts]
-        told, token = [alert for alert in found if wanted(alert)], ""
+        told, token = await list_alerts_of(copy, account, wanted, tiers=tier or ()), ""
     else:
-        told, after = await list_alerts(copy, wanted, read_token(page_token, bound), page_size)
+        told, after = await list_alerts(copy, wanted, read_token(page_token, bound), page_size, tiers=tier or ())
         token = write_token(after, bound)
-    state = await copy.state()
+    found = await copy.state()
     matter = {"alerts": told, "next_page_token": token}
-    return answer(request, state, matter, model_version=state.model_version, coverage=mean_coverage(told))
+    return answer(request, found, matter, model_version=found.model_version, coverage=mean_coverage(told))
 
 
 @routes.get("/portfolio", response_model=PortfolioAnswer, tags=["portfolio"])

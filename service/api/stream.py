@@ -54,13 +54,13 @@ async def stream(
     request: Request,
     copy: Copy,
     key: Reader,
-    kind: Annotated[list[Literal["score", "alert"]] | None, Query(max_length=2)] = None,
+    kind: Annotated[list[Literal["score", "alert", "action", "reset"]] | None, Query(max_length=4)] = None,
     account: Annotated[list[AccountId] | None, Query(max_length=200)] = None,
     owner: Annotated[list[Identifier] | None, Query(max_length=20)] = None,
     band: Annotated[list[Band] | None, Query(max_length=4, description="before or after")] = None,
     last_event_id: Annotated[str, Header(max_length=100)] = "",
 ) -> StreamingResponse:
-    """Follow scores and alerts as server-sent events, from now or from after `Last-Event-ID`."""
+    """Follow scores, alerts and what people do as server-sent events, from now or from after `Last-Event-ID`."""
     hub: Hub = request.app.state.hub
     if len(hub) >= STREAMS_MAX:
         raise Problem("too-many-requests", f"{STREAMS_MAX} streams are open")

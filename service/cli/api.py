@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
+import gc
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +13,7 @@ import typer
 
 from service.cli.extras import require_api_extra
 from service.errors import ConfigError
-from service.settings import Settings, load_settings
+from service.settings import Settings, is_loopback, load_settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -53,10 +53,12 @@ def run_api(settings: Settings, host: str, port: int) -> int:
     require_api_extra()
     import uvicorn
 
+    from service.adapters.clients import client_options
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.api.app import build_api
     from service.api.deployment import Deployment
+    from service.api.http import Http
     from service.api.keys import KeyRing
     from service.cli.process_log import set_up_logging
     from service.commands import open_desk
@@ -70,6 +72,8 @@ def run_api(settings: Settings, host: str, port: int) -> int:
             f"without API keys only this machine is served, and {host} is wider: make a key with "
             "`vitals keys add NAME` and name the file in VITALS_API_KEYS, or leave --host out"
         )
+    if settings.broker:
+        client_options(resolve_bootstrap(settings))  # a file that cannot be read is told now, not at the first question
     api = build_api(
         resolve_redis(settings),
         settings.redis_prefix,
@@ -89,6 +93,7 @@ def run_api(settings: Settings, host: str, port: int) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=Http,
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
@@ -101,15 +106,8 @@ async def _serve(server: uvicorn.Server) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    # What is loaded now stays: a collection that looked at it, every few seconds, would hold up all requests meanwhile.
+    gc.collect()
+    gc.freeze()
     await server.serve()
     return 0 if server.started else 1
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

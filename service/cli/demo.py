@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 
 from service.cli.extras import require_api_extra
+from service.cli.terminal import step_line
 from service.errors import ConfigError, InputError
 from service.settings import load_settings
 
@@ -70,17 +71,13 @@ def run(seconds: float | None, *, as_json: bool, picture: Path | None) -> int:
     report = _Report(console if console.is_terminal and not as_json else None, picture)
     # aiokafka takes a while to import, so only the commands that need it pay.
     from service.demo import run_demo
-    from service.demo.processes import RoleEndedError
+    from service.local.processes import last_lines_told
 
-    try:
-        board = run_demo(settings, seconds, report, with_page=_can_show_page(report))
-    except RoleEndedError as error:
-        report.close()
-        for line in error.last_lines:
-            report.say(f"  {line}")
-        raise
-    finally:
-        report.close()
+    with last_lines_told(report.say):
+        try:
+            board = run_demo(settings, seconds, report, with_page=_can_show_page(report))
+        finally:
+            report.close()
     if as_json:
         print(json.dumps(board.summary()))
     else:
@@ -110,7 +107,7 @@ class _Report:
     def say(self, text: str) -> None:
         """Tell one step, with the seconds since the start."""
         console = self._live.console if self._live else self._console
-        console.print(f"{time.monotonic() - self._began:5.1f} s  {text}", markup=False, soft_wrap=True)
+        console.print(step_line(self._began, text), markup=False, soft_wrap=True)
 
     def show(self, board: Board) -> None:
         """Draw the view, or print a line when the last is old enough."""

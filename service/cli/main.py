@@ -20,6 +20,7 @@ from service.errors import VitalsError
 
 CLOSED_PIPE = 141  # as a shell tells of a command that SIGPIPE ended
 COMMAND_MODULES = (
+    "up",
     "kafka",
     "topics",
     "redis",

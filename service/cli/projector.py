@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import AsyncExitStack
 
 import typer
 
@@ -45,7 +46,7 @@ def run_projector(settings: Settings) -> int:
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.embedded_redis import resolve_redis
     from service.adapters.redis_client import check_redis, open_redis
-    from service.cli.process_log import set_up_logging
+    from service.cli.process_log import client_muted, set_up_logging
     from service.metrics.beside import told
     from service.projector import open_projector
     from service.topic_catalogue import TopicNames
@@ -64,19 +65,20 @@ def run_projector(settings: Settings) -> int:
             writer = CopyWriter(client, settings.redis_prefix)
             departed_seconds = settings.departed_days * 86_400
             watch = CopyWatch(CopyReader(client, settings.redis_prefix))
-            async with (
-                open_projector(
-                    bootstrap, writer, names, departed_seconds=departed_seconds, read_state=read_stored_state
-                ) as projector,
-                told(
+            opening = open_projector(
+                bootstrap, writer, names, departed_seconds=departed_seconds, read_state=read_stored_state
+            )
+            async with AsyncExitStack() as stack:
+                with client_muted():
+                    projector = await stack.enter_async_context(opening)
+                async with told(
                     settings.metrics,
                     "projector",
                     [projector.samples, watch.samples],
                     [watch.watch_forever],
                     watch.unready,
-                ),
-            ):
-                await projector.run(stop)
+                ):
+                    await projector.run(stop)
         return 0
 
     return asyncio.run(run())

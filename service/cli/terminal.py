@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,11 @@ from service.input_files import InputFile
 def printable(text: str) -> str:
     """Escape everything that a terminal could take as a command or that has no shape of its own, newlines too."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape", "replace").decode() for char in text)
+
+
+def step_line(began: float, text: str) -> str:
+    """Write one step of a command that takes a while, with the seconds since it began."""
+    return f"{time.monotonic() - began:5.1f} s  {text}"
 
 
 def alert_words(seq: int, sentence: str, suppressed: int) -> str:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.settings import Settings, load_settings
+from service.topic_acls import ACL_ROLES, DEFAULT_PRINCIPAL, AclRole, acl_commands, role_grants
+from service.topic_catalogue import TopicNames
 
 if TYPE_CHECKING:
     from service.adapters.topic_admin import TopicPlan
@@ -24,13 +26,16 @@ WIDTH = 240  # where nobody says how wide lines may be: room for the longest nam
 
 
 def register(cli: typer.Typer) -> None:
-    """Add `vitals topics plan` and `apply`."""
+    """Add `vitals topics plan`, `apply`, `seek` and `acls`."""
     group = typer.Typer(no_args_is_help=True, help="The topics that Vitals reads and writes.")
     group.command(epilog="Examples: vitals topics plan · VITALS_BROKER=kafka:9092 vitals topics plan --json")(plan)
     group.command(epilog="Example: vitals topics apply")(apply)
     group.command(epilog="Examples: vitals topics seek --execute · vitals topics seek product-usage/3/18 --execute")(
         seek
     )
+    group.command(
+        epilog="Examples: vitals topics acls > acls.sh · vitals topics acls worker --principal User:CN={role}"
+    )(acls)
     cli.add_typer(group, name="topics")
 
 
@@ -38,7 +43,6 @@ def plan(as_json: JsonOption = False) -> None:
     """Show what `apply` would do; exit code 0 when all is in place, 3 when something differs."""
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.topic_admin import plan_topics
-    from service.topic_catalogue import TopicNames
 
     settings = quiet_settings()
     plans = asyncio.run(plan_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
@@ -51,7 +55,6 @@ def apply(as_json: JsonOption = False) -> None:
     """Create missing topics and alter settings that differ; never deletes, never changes a partition count."""
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.topic_admin import apply_topics
-    from service.topic_catalogue import TopicNames
 
     settings = quiet_settings()
     plans = asyncio.run(apply_topics(resolve_bootstrap(settings), TopicNames.from_settings(settings)))
@@ -69,7 +72,6 @@ def seek(
     """Set where workers go on in their inputs: at the earliest record, or at OFFSET; refused while a worker runs."""
     from service.adapters.embedded_kafka import resolve_bootstrap
     from service.adapters.group_offsets import seek_inputs
-    from service.topic_catalogue import TopicNames
 
     settings = quiet_settings()
     bootstrap, names = resolve_bootstrap(settings), TopicNames.from_settings(settings)
@@ -81,6 +83,29 @@ def seek(
     typer.echo("offsets are set:" if execute else "nothing is set without --execute; it would be:")
     for (topic, number), (was, to) in moves.items():
         typer.echo(f"  {topic}/{number}: {'none' if was is None else was} -> {to}")
+
+
+def acls(
+    *,
+    role: Annotated[AclRole | None, typer.Argument(help="only of this one [default: all]")] = None,
+    principal: Annotated[
+        str, typer.Option(help="the roles' name at the brokers; {role} becomes the role")
+    ] = DEFAULT_PRINCIPAL,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the commands that grant each role what it needs, and nothing more; asks no broker.
+
+    Run them where kafka-acls.sh is; admin.properties is the login of a user that may alter ACLs.
+    """
+    settings = load_settings()
+    names, chosen = TopicNames.from_settings(settings), (role,) if role else ACL_ROLES
+    if as_json:
+        granted = role_grants(names)
+        told = {name: [dataclasses.asdict(grant) for grant in granted[name]] for name in chosen}
+        typer.echo(json.dumps(told))
+        return
+    for command in acl_commands(names, chosen, settings.broker or "localhost:9092", principal):
+        typer.echo(command)
 
 
 def quiet_settings(**overrides: object) -> Settings:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
+from service.adapters.embedded_kafka import free_ports
 from service.adapters.kafka_artifacts import kafka_version
 from service.adapters.topic_admin import committed_offsets, end_offsets, ensure_topics
 from service.demo.board import Board
-from service.demo.page import Page
-from service.demo.processes import Role, demo_broker
-from service.demo.signals import StopSignals
 from service.demo.stream import ACCOUNTS, Pace, demo_lines, paced_events
-from service.errors import DependencyError
+from service.errors import ConfigError, DependencyError
+from service.local.page import Page
+from service.local.processes import Role, running_broker
+from service.local.signals import StopSignals
 from service.publish import publish_events
 from service.settings import Settings
 from service.topic_catalogue import TopicNames
@@ -56,11 +57,16 @@ def run_demo(settings: Settings, seconds: float | None, report: Reporter, *, wit
     with StopSignals() as signals:
         try:
             report.say(f"starting Apache Kafka {kafka_version()} in {home}")
-            with demo_broker(home) as kafka:
+            # Its home is emptied at every start instead of giving each run topic names of its own: nothing of an older
+            # run has to be loaded or pays for disk.
+            with running_broker(home, "demo", port=0, brokers=1, keeps_data=False) as kafka:
                 report.say(f"Kafka answers at {kafka.bootstrap} after {time.monotonic() - began:.1f} s")
+                variables = {"VITALS_BROKER": kafka.bootstrap}
+                if settings.model is not None:
+                    variables["VITALS_MODEL"] = str(settings.model.absolute())
                 try:
-                    page = Page(home, kafka.bootstrap, settings.model) if with_page else None
-                    demo = _Demo(home, kafka.bootstrap, settings.model, seconds, report, page=page)
+                    page = Page(home, free_ports(1)[0], variables) if with_page else None
+                    demo = _Demo(home, kafka.bootstrap, variables, seconds, report, page=page)
                     return asyncio.run(demo.run(signals))
                 finally:
                     signals.ignore()
@@ -76,7 +82,7 @@ class _Demo:
         self,
         home: Path,
         bootstrap: str,
-        model: Path | None,
+        variables: Mapping[str, str],
         seconds: float | None,
         report: Reporter,
         *,
@@ -87,7 +93,7 @@ class _Demo:
         self._bootstrap = bootstrap
         self._seconds = seconds
         self._report = report
-        self._worker = Role("worker", home, bootstrap, model, "--clock", "event")
+        self._worker = Role("worker", home, variables, "--clock", "event")
         self._page = page
         self._board = Board(self._names)
         self._pace = Pace()
@@ -117,8 +123,8 @@ class _Demo:
                 self._report.say(
                     f"first score after another {took_seconds:.1f} s; {ACCOUNTS} accounts begin to live, Ctrl-C ends it"
                 )
-                if self._page is not None and await self._page.start(self._report.say):
-                    self._tasks.append(asyncio.create_task(self._page.run(self._page_is_ready)))
+                if self._page is not None:
+                    await self._start_page(self._page)
                 await self._stream()
             return self._board
         finally:
@@ -128,10 +134,17 @@ class _Demo:
     def _asked_to_stop(self) -> None:
         self._signals_seen += 1
 
-    def _page_is_ready(self) -> None:
-        if self._page is not None:
-            self._board.page_url = self._page.url
-            self._report.say(f"the page: {self._page.url}")
+    async def _start_page(self, page: Page) -> None:
+        def ready() -> None:
+            self._board.page_url = page.url
+            self._report.say(f"the page: {page.url}")
+
+        try:
+            await page.start()
+        except (ConfigError, DependencyError) as error:  # the demo goes on without one
+            self._report.say(f"there is no page: {error}")
+        else:
+            self._tasks.append(asyncio.create_task(page.run(ready)))
 
     # -- jobs beside each other ----------------------------------------------------------------------------------------
 

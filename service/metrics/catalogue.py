@@ -54,7 +54,7 @@ class Metric:
 
 _TOPIC: Final = Label("topic", TOPICS)
 _BAND: Final = Label("band", get_args(Band))
-_COPIED: Final = Label("kind", ("scores", "alerts", "states"))
+_COPIED: Final = Label("kind", ("scores", "alerts", "states", "actions"))
 _ROUTE: Final = Label("route", ("none",), r"/[a-z0-9_/{}.:]{0,99}", "the routes of the API")
 
 EVENTS: Final = Metric(
@@ -104,6 +104,14 @@ ALERTS: Final = Metric(
     "Alerts that the brokers acknowledged, by kind",
     "customer success, on call: a wave of them is a mistake in a model or in data more often than churn",
     (Label("kind", pattern=r"[a-z][a-z0-9_]{0,39}", bound="three kinds of bands and the rules of the model"),),
+)
+BAND_CHANGES: Final = Metric(
+    "vitals_band_changes_total",
+    "counter",
+    "changes",
+    "Moves of an account to another band, by the new one; several in one event or tick count once",
+    "customer success: how the portfolio moves, also where cool-downs and snoozes keep alerts back",
+    (Label("to", get_args(Band)),),
 )
 SCORES: Final = Metric(
     "vitals_scores_total", "counter", "scores", "Scores that the brokers acknowledged", "on call: does it publish"
@@ -160,6 +168,13 @@ STATE_RECORDS: Final = Metric(
     "records",
     "Records written to the changelog",
     "capacity: how much the changelog grows by",
+)
+STATE_BYTES: Final = Metric(
+    "vitals_state_bytes_total",
+    "counter",
+    "bytes",
+    "Keys and values written to the changelog, before compression and what Kafka adds",
+    "capacity: disk and network of the brokers, mean size of a state",
 )
 PARTITIONS: Final = Metric(
     "vitals_partitions_owned", "gauge", "partitions", "Partitions that this worker owns", "on call: how work is shared"

@@ -1,4 +1,4 @@
-"""Follows scores, alerts and stored states and keeps the copy in Redis; scoring neither waits for it nor knows of it.
+"""Follows scores, alerts, states and what people did, and keeps the copy in Redis; scoring neither waits nor knows.
 
 The group only shares the partitions out among projectors. How far a partition is applied stands in Redis, beside the
 data: after every change of partitions, every failure of Redis and every sign that the copy is another, the projector
@@ -18,9 +18,9 @@ from typing import Any, Final, TypeAlias
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError
 
-from service.account_copy.rows import Item, ReadState, alert_item, score_item, state_item
+from service.account_copy.rows import Item, ReadState, action_item, alert_item, score_item, state_item
 from service.account_copy.writer import AT_END, BATCH_MAX, CopyLost, CopyWriter, Kind
-from service.adapters.clients import errors_named, stop_consumer
+from service.adapters.clients import client_options, errors_named, stop_consumer
 from service.adapters.redis_client import REDIS_FAILURES
 from service.adapters.topic_admin import existing_partitions
 from service.adapters.topic_reader import ConsumedRecord
@@ -30,7 +30,8 @@ from service.metrics.exposition import Sample
 from service.topic_catalogue import TopicNames
 
 POLL_MS: Final = 200
-POLL_RECORDS: Final = 4_000
+POLL_RECORDS: Final = 8_000
+AT_REDIS_MAX: Final = 2  # batches: one that it applies and one that waits, so that those who read wait for no more
 BEAT_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1.0
 MOVED_SECONDS: Final = 0.1
@@ -62,6 +63,7 @@ class Projector:
         self._unreadable = 0
         self._applied: Counter[Kind] = Counter()
         self._redis_failures = 0
+        self._at_redis = asyncio.Semaphore(AT_REDIS_MAX)
         self._sweeping: asyncio.Task[int] | None = None
 
     def share_changed(self, gained: Sequence[TopicPartition]) -> None:
@@ -119,18 +121,23 @@ class Projector:
 
     async def _step(self) -> None:
         fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
-        for part, records in fetched.items():
-            if self._share_changed:
-                return
-            await self._apply(part, records)
+        if not self._share_changed:
+            await self._apply_all(fetched)
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
             await self._beat()
+
+    async def _apply_all(self, fetched: Mapping[TopicPartition, Sequence[ConsumedRecord]]) -> None:
+        """Apply partitions side by side, so that Redis need not wait for this process; raises when all are at rest."""
+        applying = (self._apply(part, records) for part, records in fetched.items())
+        for failed in await asyncio.gather(*applying, return_exceptions=True):
+            if failed is not None:
+                raise failed
 
     async def _apply(self, part: TopicPartition, records: Sequence[ConsumedRecord]) -> None:
         """Apply records in slices; while Redis is at one, the next is made."""
         start, kind = self._next[part], self._kinds[part.topic]
         items: list[Item] = []
-        applying: asyncio.Task[int] | None = None
+        applying: asyncio.Task[None] | None = None
         try:
             for first in range(0, len(records), BATCH_MAX):
                 part_records = records[first : first + BATCH_MAX]
@@ -138,7 +145,7 @@ class Projector:
                 if applying is not None:
                     await applying
                 end = part_records[-1].offset + 1
-                applying = asyncio.create_task(self._writer.apply(kind, _place(part), start, end, items))
+                applying = asyncio.create_task(self._write(kind, part, start, end, items))
                 await asyncio.sleep(0)  # it is on its way to Redis now
                 start = end
             if applying is not None:
@@ -152,6 +159,10 @@ class Projector:
         if items and items[-1].model_version not in {"", self._model_version}:
             self._model_version = items[-1].model_version
             self._beaten = 0.0  # the copy is told at once
+
+    async def _write(self, kind: Kind, part: TopicPartition, start: int, end: int, items: Sequence[Item]) -> None:
+        async with self._at_redis:
+            await self._writer.apply(kind, _place(part), start, end, items)
 
     def _item(self, kind: Kind, record: ConsumedRecord) -> Item | None:
         try:
@@ -225,6 +236,8 @@ def _item_maker(departed_seconds: int, read_state: ReadState) -> MakeItem:
             return score_item(record.key, record.value, record.offset, departed_seconds)
         if kind == "alerts":
             return alert_item(record.key, record.value, record.offset)
+        if kind == "actions":
+            return action_item(record.key, record.value, record.offset)
         return state_item(record.key, record.value, record.offset, read_state)
 
     return make
@@ -248,11 +261,16 @@ async def open_projector(
     bootstrap: str, writer: CopyWriter, names: TopicNames, *, departed_seconds: int, read_state: ReadState
 ) -> AsyncIterator[Projector]:
     """Open a projector in the group `<app id>-projector`; raises DependencyError for topics that do not exist."""
-    kinds: dict[str, Kind] = {names.scores: "scores", names.alerts: "alerts", names.changelog: "states"}
+    kinds: dict[str, Kind] = {
+        names.scores: "scores",
+        names.alerts: "alerts",
+        names.changelog: "states",
+        names.audit: "actions",
+    }
     counts = await existing_partitions(bootstrap, kinds)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        group_id=f"{names.prefix}{names.app_id}-projector",
+        **client_options(bootstrap),
+        group_id=names.projector_group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=FETCH_MAX_BYTES,

@@ -12,6 +12,7 @@ SCORED: Final = 16  # the published view (score, band, coverage, factors, attrib
 ALERTED: Final = 32  # `state.unsent` has at least one more alert
 
 ACTED: Final = 64  # the state holds at least one more action whose outcome is to be told
-ERASED: Final = 128  # the account is to be erased: whoever holds the state drops it
+MOVED: Final = 128  # the band is another, once at least
+ERASED: Final = 256  # the account is to be erased: whoever holds the state drops it
 
-COMBINATIONS: Final = 256  # every combination of effects is below
+COMBINATIONS: Final = 512  # every combination of effects is below

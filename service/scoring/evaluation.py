@@ -11,7 +11,7 @@ from typing import Final
 from service.scoring.acting import snooze_end_ms
 from service.scoring.alerts import make_baseline
 from service.scoring.bands import BAND_RANKS, capped, move_band, override_in_force, published_band, target_band
-from service.scoring.effects import ALERTED, SCORED
+from service.scoring.effects import ALERTED, MOVED, SCORED
 from service.scoring.model import CHANGE_DAYS, OUTPUT_MAX, Plan, Rule
 from service.scoring.records import NEVER
 from service.scoring.signal import NO_DAY
@@ -58,7 +58,7 @@ def evaluate(state: AccountState, plan: Plan, *, is_changed: bool, is_new_model:
     if is_changed or effects or before != (state.band, state.computed_band):
         state.model_changed = is_new_model
         effects |= _published(state, is_changed=True)
-    return effects
+    return effects | MOVED if before[0] != state.band else effects
 
 
 def _published(state: AccountState, *, is_changed: bool) -> int:

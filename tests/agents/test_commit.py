@@ -25,6 +25,7 @@ class Broker:
         self.log: list[tuple[str, list[bytes]]] = []
         self.refuses = ""
         self.ends: Counter[str] = Counter()
+        self.sizes: Counter[str] = Counter()
 
     def create_batch(self) -> Batch:
         return Batch()
@@ -36,6 +37,7 @@ class Broker:
                 raise DependencyError("refused")
             self.log.append((topic, [key for key in batch.keys if key != MARKER_KEY]))
             self.ends[topic] += len(batch.keys)
+            self.sizes[topic] += batch.size_bytes
             return Ack(topic, self.ends[topic] - len(batch.keys), len(batch.keys))
 
         return asyncio.ensure_future(acknowledge())
@@ -46,9 +48,11 @@ class Batch:
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
+        self.size_bytes = 0
 
     def append(self, *, timestamp: Any, key: bytes, value: Any, headers: Any) -> bool:
         self.keys.append(key)
+        self.size_bytes += len(key) + len(value)
         return True
 
     def record_count(self) -> int:
@@ -95,6 +99,14 @@ def test_every_key_is_stored_before_its_view_leaves_and_before_the_offsets() -> 
     assert stored == set(KEYS)
     assert not partition.dirty
     assert sorted(key for topic, keys in broker.log if topic == "counts" for key in keys) == sorted(KEYS)
+
+
+def test_what_the_changelog_takes_is_counted() -> None:
+    """Records and bytes, of keys and values, as the broker got them, with the marker's own."""
+    _, broker, committer = made()
+    asyncio.run(committing(committer, broker))
+    assert committer.stats.state_records == broker.ends["changelog"] > len(KEYS)
+    assert committer.stats.state_bytes == broker.sizes["changelog"] > 0
 
 
 def test_an_urgent_flush_goes_between_two_slices() -> None:

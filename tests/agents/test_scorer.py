@@ -171,6 +171,19 @@ def test_silence_becomes_an_alert_that_leaves_with_the_next_flush() -> None:
     assert not alerts_of(bench.flush())
 
 
+def test_moves_to_another_band_are_counted_also_of_partitions_that_went() -> None:
+    """Each counts once, by the new band, whether a batch or a tick moved the account; a band that stays does not."""
+    bench = Bench()
+    bench.apply(*busy(range(80)))
+    assert bench.scorer.band_changes() == {"healthy": 1}
+    bench.apply(login(80), login(80, 1))
+    tick_until(bench, 160)
+    moved = {"healthy": 1, "at_risk": 1, "endangered": 1}
+    assert bench.scorer.band_changes() == moved
+    bench.scorer.revoked(bench.partition)
+    assert bench.scorer.band_changes() == moved
+
+
 def test_alerts_not_acknowledged_before_a_crash_are_sent_again_with_the_same_ids() -> None:
     """A recovered partition publishes the unsent alerts of its unpublished keys, and their scores."""
     bench = Bench()

@@ -81,7 +81,8 @@ METRICS_HEAD = """\
 
 A worker, a projector and an API serve their metrics to Prometheus at the address of `VITALS_METRICS`, under
 `/metrics`, each process on a port of its own; unset, none does. What the parts count anyway is read at each scrape; for
-metrics alone, something is counted once for a batch or an alert, never for an event. No label holds an account.
+metrics alone, something is counted once for a batch, a flush, an alert or a move, never for an event. No label holds
+an account.
 
 At the same address are two probes, in plain text, with status 503 and a reason a line when the answer is no.
 `/livez`: the event loop answers within 5 s, whether brokers or Redis do or not; a worker that does no work though they

@@ -73,6 +73,7 @@ DASHBOARDS: Final[dict[str, tuple[str, tuple[Panel, ...]]]] = {
                 ),
             ),
             rate("vitals_state_records_total", "instance", "short", "Changelog records a second"),
+            rate("vitals_state_bytes_total", "instance", "Bps", "Changelog bytes a second"),
             Panel(
                 "Accounts and partitions by worker",
                 "short",
@@ -120,6 +121,11 @@ DASHBOARDS: Final[dict[str, tuple[str, tuple[Panel, ...]]]] = {
                 "Alerts in an hour by kind",
                 "short",
                 (("sum by (kind) (increase(vitals_alerts_total[1h]))", "{{kind}}"),),
+            ),
+            Panel(
+                "Accounts that moved in an hour, by new band",
+                "short",
+                (("sum by (to) (increase(vitals_band_changes_total[1h]))", "{{to}}"),),
             ),
             Panel("Model in force", "short", (("count by (version) (vitals_model_info)", "{{version}}"),)),
             Panel("Accounts still to score anew", "short", (("sum(vitals_stale_accounts)", "accounts"),)),

@@ -89,19 +89,20 @@ def _publish(settings: Settings) -> None:
         produce(broker, names.input(kind), [(key, value) for of, key, value in found if of == kind])
 
 
-def _start(settings: Settings, redis_url: str, folder: Path, *arguments: str) -> tuple[TestedProcess, int]:
+def start_scraped(
+    settings: Settings, redis_url: str, folder: Path, *arguments: str, **variables: str
+) -> tuple[TestedProcess, int]:
+    """Start a role that tells its metrics; return it and the port of them."""
     port = free_ports(1)[0]
-    process = TestedProcess(
-        folder / f"{arguments[0]}.log",
-        "service.cli.main",
-        *arguments,
-        VITALS_BROKER=str(settings.broker),
-        VITALS_APP_ID=settings.app_id,
-        VITALS_TOPIC_PREFIX=settings.topic_prefix,
-        VITALS_REDIS=redis_url,
-        VITALS_REDIS_PREFIX=f"{settings.topic_prefix}:",
-        VITALS_METRICS=f"127.0.0.1:{port}",
-    )
+    known = {
+        "VITALS_BROKER": str(settings.broker),
+        "VITALS_APP_ID": settings.app_id,
+        "VITALS_TOPIC_PREFIX": settings.topic_prefix,
+        "VITALS_REDIS": redis_url,
+        "VITALS_REDIS_PREFIX": f"{settings.topic_prefix}:",
+        "VITALS_METRICS": f"127.0.0.1:{port}",
+    }
+    process = TestedProcess(folder / f"{arguments[0]}.log", "service.cli.main", *arguments, **{**known, **variables})
     return process, port
 
 
@@ -121,7 +122,7 @@ def scrape_all(broker: str, redis_url: str, folder: Path) -> Scraped:
     with contextlib.ExitStack() as running:
 
         def start(*arguments: str) -> tuple[TestedProcess, int]:
-            process, port = _start(settings, redis_url, folder, *arguments)
+            process, port = start_scraped(settings, redis_url, folder, *arguments)
             running.callback(process.kill)
             return process, port
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+RULES: Final = ROOT / "deploy" / "prometheus" / "vitals.rules.yml"
 
 
 def run_promtool(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -15,7 +16,7 @@ def run_promtool(*arguments: str, given: str = "") -> subprocess.CompletedProces
     return subprocess.run(
         ["promtool", *arguments],
         input=given,
-        cwd=ROOT / "deploy" / "prometheus",
+        cwd=RULES.parent,
         capture_output=True,
         text=True,
         timeout=120,

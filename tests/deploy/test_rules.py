@@ -11,11 +11,10 @@ import yaml
 
 from service.metrics.catalogue import CATALOGUE
 from tests.deploy.conftest import Promtool
-from tests.deploy.promtool import ROOT
+from tests.deploy.live_prometheus import scaled, shortened
+from tests.deploy.promtool import ROOT, RULES
 
-FOLDER = ROOT / "deploy" / "prometheus"
-RULES = FOLDER / "vitals.rules.yml"
-CASES = sorted(FOLDER.glob("*.test.yml"))
+CASES = sorted(RULES.parent.glob("*.test.yml"))
 RUNBOOK = ROOT / "docs" / "operations" / "alerts.md"
 
 
@@ -63,6 +62,22 @@ def test_every_alert_has_a_runbook(alert: str) -> None:
 def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
     """Every section is an alert's."""
     assert set(re.findall(r"^## (\S+)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)) == set(ALERTS)
+
+
+def test_the_rules_of_the_live_test_are_these_with_seconds_for_minutes() -> None:
+    """Every duration, none of the names; the rest stays but for the bounds that are listed."""
+    asked = "increase(a:ratio_rate5m[7d] offset 1h) > 5 * b[30m]"
+    assert scaled(asked) == "increase(a:ratio_rate5m[10080s] offset 60s) > 5 * b[30s]"
+    live = {
+        rule["alert"]: rule
+        for group in yaml.safe_load(shortened(RULES.read_text(encoding="utf-8")))["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert live.keys() == ALERTS.keys()
+    assert all(live[name].get("for", "") == ALERTS[name].get("for", "").replace("m", "s") for name in ALERTS)
+    changed = {name for name in ALERTS if live[name]["expr"] != scaled(ALERTS[name]["expr"])}
+    assert changed == {"VitalsLagTime"}  # and the recorded ratio of late alerts
 
 
 def test_rules_ask_for_metrics_and_buckets_that_exist() -> None:

@@ -1,19 +1,25 @@
-"""A portfolio to look at: simulated accounts scored by the core day after day up to today, put into a copy."""
+"""A portfolio to look at: simulated accounts scored by the core day after day up to today, put into a copy.
+
+People act as well: on two of three alerts the day after, and once by setting the band of those that pay most.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+from schemas.outputs import ActionName
 from service.ingest import Decoder
 from service.model.loader import load_model
-from service.outputs import alert_message, score_message
-from service.scoring.engine import advance, mark_sent, step, tick
-from service.scoring.events import Event
+from service.outputs import action_message, alert_message, score_message
+from service.scoring.acting import acting_of
+from service.scoring.engine import advance, mark_actions_told, mark_sent, step, tick
+from service.scoring.events import Action, Event
 from service.scoring.explain import score_view
 from service.scoring.model import Model
+from service.scoring.records import Attributes
 from service.scoring.state import AccountState
 from service.simulation.stream import Simulation, TimedLine
 from service.topic_catalogue import TopicKind
@@ -21,7 +27,9 @@ from tests.service.copy_kit import DAY_MS, Copy, stored
 
 ACCOUNTS: Final = 90
 DAYS: Final = 150
-SHOWN_DAYS: Final = 45
+SHOWN_DAYS: Final = 90
+OVERRIDE_DAYS: Final = 8  # so long ago the bands were set
+OVERRIDES: Final = 4
 SEED: Final = 11
 
 
@@ -34,10 +42,12 @@ async def fill(copy: Copy) -> None:
     """Score every day, and put the last ones into the copy as they would have come."""
     now_ms, model = clock_ms(), load_model()
     states: dict[str, AccountState] = {}
-    first_day = now_ms // DAY_MS - DAYS + 1
+    today = now_ms // DAY_MS
+    alerts: list[tuple[bytes, bytes]] = []
     await copy.live()
-    for day, events in _events_by_day(first_day, now_ms):
-        alerts: list[tuple[bytes, bytes]] = []
+    for day, events in _events_by_day(today - DAYS + 1, now_ms):
+        told = [states[key.decode()] for key, _ in alerts]
+        alerts = []
         end_ms = min(now_ms, (day + 1) * DAY_MS - 1)
         for event in events:
             state = states.setdefault(event.account, AccountState(event.account))
@@ -48,9 +58,16 @@ async def fill(copy: Copy) -> None:
             _pass_time(state, end_ms, model, alerts)
             tick(state, end_ms, model)
             _hand_out(state, alerts)
-        if day > now_ms // DAY_MS - SHOWN_DAYS:
+        acted = [
+            *_answer(told, end_ms, model),
+            *(_override(states, end_ms, model) if day == today - OVERRIDE_DAYS else ()),
+        ]
+        for state in states.values():
+            _hand_out(state, alerts)
+        if day > today - SHOWN_DAYS:
             await copy.scores(*((name.encode(), score_message(score_view(states[name], model))) for name in states))
             await copy.alerts(*alerts)
+            await copy.actions(*acted)
     await copy.states(*(stored(state) for state in states.values()))
     await copy.writer.beat({}, model.version)
     await copy.live()
@@ -80,6 +97,31 @@ def _pass_time(state: AccountState, until_ms: int, model: Model, alerts: list[tu
     while (due_ms := state.next_due_ms) is not None and due_ms <= until_ms:
         advance(state, due_ms, model)
         _hand_out(state, alerts)
+
+
+def _answer(told: list[AccountState], now_ms: int, model: Model) -> Iterator[tuple[bytes, bytes]]:
+    """Acknowledge and resolve the last alerts of accounts, and leave every third."""
+    does: tuple[ActionName | None, ...] = ("acknowledge", "resolve", None)
+    for number, state in enumerate(told):
+        if action := does[number % len(does)]:
+            yield _act(state, now_ms, model, action, alert_seq=state.seq)
+
+
+def _override(states: dict[str, AccountState], now_ms: int, model: Model) -> Iterator[tuple[bytes, bytes]]:
+    """Set the band of the accounts that pay most among those at risk."""
+    at_risk = [state for state in states.values() if state.band in {"at_risk", "endangered"} and state.attributes]
+    at_risk.sort(key=lambda state: -((state.attributes or Attributes()).mrr_minor or 0))
+    said: dict[str, Any] = {"band": "endangered", "reason": "The champion left", "until_ms": now_ms + 5 * DAY_MS}
+    for state in at_risk[:OVERRIDES]:
+        yield _act(state, now_ms, model, "override", **said)
+
+
+def _act(state: AccountState, now_ms: int, model: Model, action: ActionName, **said: Any) -> tuple[bytes, bytes]:
+    step(state, Action(state.account, f"page\x1f{action}-{now_ms}", now_ms, action, "dana", **said), now_ms, model)
+    acting = acting_of(state)
+    taken = acting.unsent[-1]
+    mark_actions_told(state, acting.seq)
+    return state.account.encode(), action_message(taken)
 
 
 def _hand_out(state: AccountState, alerts: list[tuple[bytes, bytes]]) -> None:

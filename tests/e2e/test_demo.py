@@ -3,87 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
+
+from tests.e2e.running import START_SECONDS, RunningCommand
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 ACCOUNTS = 200
-# Broker, worker and group, on a machine that is busy with other tests.
-START_SECONDS = 90
 
 
-class RunningDemo:
-    """`vitals demo` in a process of its own, with a home of its own."""
+class RunningDemo(RunningCommand):
+    """`vitals demo` with a home of its own."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
-        self.home = home / "demo"
-        self.progress = home.parent / "progress.txt"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("VITALS_")}
-        with self.progress.open("w") as progress:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli.main", "demo", *arguments],
-                env={**environment, "VITALS_HOME": str(home)},
-                stdout=subprocess.PIPE,
-                stderr=progress,
-                text=True,
-            )
-
-    def wait_for(self, words: str) -> None:
-        """Wait until the demo says this on standard error."""
-        deadline = time.monotonic() + START_SECONDS
-        while words not in self.progress.read_text():
-            assert self.process.poll() is None, self.progress.read_text()
-            assert time.monotonic() < deadline, self.progress.read_text()
-            time.sleep(0.1)
-
-    def end(self, seconds: float) -> str:
-        """Wait for its end; return what it wrote to standard output."""
-        output, _ = self.process.communicate(timeout=seconds)
-        return output
-
-    def processes(self) -> list[psutil.Process]:
-        """Find what runs for this demo: all that names its home in its arguments or its environment."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                told = [*process.cmdline(), process.environ().get("VITALS_HOME", "")]
-            except psutil.Error:
-                continue
-            if process.pid != self.process.pid and any(str(self.home) in text for text in told):
-                found.append(process)
-        return found
+        super().__init__(home / "demo", home, "demo", *arguments)
 
     def page(self) -> str:
         """Wait until the page's address is told; return it."""
         self.wait_for("the page: ")
         return self.progress.read_text().partition("the page: ")[2].split()[0]
-
-    def worker(self) -> psutil.Process:
-        """Find its worker."""
-        return next(process for process in self.processes() if "worker" in process.cmdline())
-
-
-@pytest.fixture
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Make a home, short enough for a socket, and leave no process behind when a test fails."""
-    tmp_path = tmp_path_factory.mktemp("d")
-    yield tmp_path / "home"
-    for process in psutil.process_iter():
-        try:
-            if any(str(tmp_path) in text for text in [*process.cmdline(), process.environ().get("VITALS_HOME", "")]):
-                process.kill()
-        except psutil.Error:
-            continue
 
 
 def test_it_shows_alerts_and_leaves_nothing(home: Path) -> None:
@@ -138,7 +81,7 @@ def test_a_dead_worker_ends_it(home: Path) -> None:
     """When the worker dies, the demo says so with the end of its log, stops the broker and exits with 1."""
     demo = RunningDemo(home, "--json")
     demo.wait_for("first score")
-    demo.worker().kill()
+    demo.role("worker").kill()
     assert demo.end(60) == ""
     assert demo.process.returncode == 1
     told = demo.progress.read_text()

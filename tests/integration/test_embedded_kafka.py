@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from service.adapters.embedded_kafka import EmbeddedKafka, _new_cluster_id, resolve_bootstrap
-from service.adapters.kafka_artifacts import cache_dir, kafka_jars, read_lock
+from service.adapters.kafka_artifacts import cache_dir, kafka_jars, kafka_version, read_lock
 from service.adapters.topic_admin import broker_ids, ensure_topics
 from service.errors import DependencyError
 from service.settings import load_settings
@@ -148,6 +148,32 @@ def test_a_broker_that_dies_at_start_names_its_log(vitals: Vitals, tmp_path: Pat
     assert "stopped while starting" in told
     assert str(kafka.data / "broker-1.log") in told
     assert kafka.status().state == "stopped"
+
+
+def test_data_of_others_is_refused(vitals: Vitals, tmp_path: Path) -> None:
+    """Of a newer Kafka, of another cluster, of two clusters: exit code 2, one line, and nothing is started."""
+    kafka = EmbeddedKafka(tmp_path, port=0)
+    brokers = [{"node_id": number, "port": 20_000, "controller_port": 20_001} for number in (1, 2)]
+    state = {"cluster_id": "ours", "kafka_version": kafka_version(), "brokers": brokers}
+
+    def refused(kafka_of: str, *clusters: str) -> str:
+        kafka.data.mkdir(exist_ok=True)
+        (kafka.data / "state.json").write_text(json.dumps({**state, "kafka_version": kafka_of}))
+        for number, cluster in enumerate(clusters, start=1):
+            folder = kafka.data / f"broker-{number}"
+            folder.mkdir(exist_ok=True)
+            (folder / "meta.properties").write_text(f"version=1\ncluster.id={cluster}\nnode.id={number}\n")
+        done = vitals("kafka", "up", "--data", str(tmp_path))
+        assert (done.returncode, kafka.status().state) == (2, "stopped")
+        return one_line(done.stderr)
+
+    assert "is of Kafka 99.0.0" in refused("99.0.0", "ours", "ours")
+    assert f"{kafka.data / 'broker-2'} is of cluster theirs, and {kafka.data} is of ours" in refused(
+        kafka_version(), "ours", "theirs"
+    )
+    (kafka.data / "state.json").unlink()
+    done = vitals("kafka", "up", "--data", str(tmp_path))
+    assert (done.returncode, "is of cluster theirs" in done.stderr) == (2, True)
 
 
 def test_a_directory_that_cannot_be_made_is_named(vitals: Vitals, tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ def test_two_projectors_share_the_partitions(
     published = publish_scores(settings, names, 1)
     first = start_projector(settings, redis, tmp_path / "first.log")
     with first, start_projector(settings, redis, tmp_path / "second.log") as second:
-        second.wait_for(": 12 partitions")
-        first.wait_for(": 12 partitions")
+        second.wait_for(": 16 partitions")
+        first.wait_for(": 16 partitions")
         wait_until(lambda: seqs(redis) == published, second)
         published |= publish_scores(settings, names, 2)
         produce(str(settings.broker), names.alerts, [alert(account, 1) for account in ACCOUNTS[:5]])

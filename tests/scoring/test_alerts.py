@@ -100,7 +100,7 @@ def test_new_model_is_marked_and_silent() -> None:
     state, clock = AccountState("acme"), Clock()
     feed(state, *daily_logins(clock, range(70)))
     state = state_codec.decode("acme", state_codec.encode(state))
-    assert engine.use_model(state, RESTLESS) == effects.CHANGED | effects.SCORED
+    assert engine.use_model(state, RESTLESS) == effects.CHANGED | effects.SCORED | effects.MOVED
     view = score_view(state, RESTLESS)
     assert (view.model_changed, view.model_version, view.trend_7) == (True, RESTLESS.version, None)
     assert state.unsent == ()

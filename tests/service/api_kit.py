@@ -15,9 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.account_copy.reader import STATE_SECONDS
+from service.adapters.embedded_kafka import resolve_bootstrap
 from service.adapters.redis_client import open_redis
 from service.api.app import build_api
 from service.api.deployment import Deployment
+from service.api.http import Http
 from service.api.keys import KeyRing
 from service.commands import open_desk
 from service.model.loader import load_model
@@ -74,10 +76,10 @@ def serving(
         load_model(),
         keys=keys,
         requests_per_second=per_second,
-        open_desk=lambda: open_desk(known.broker or NO_BROKER, TopicNames.from_settings(known)),
+        open_desk=lambda: open_desk(resolve_bootstrap(known), TopicNames.from_settings(known)),
         deployment=Deployment(known),
     )
-    server = uvicorn.Server(uvicorn.Config(api, port=0, log_config=None, timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(api, port=0, http=Http, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -15,8 +15,9 @@ import orjson
 from agents.runtime.table import EPOCH_SHIFT, FORMAT, HEADER
 from agents.stored_account import read_stored_state
 from schemas.times import time_text
-from service.account_copy.rows import alert_item, read_row, score_item, state_item, unpack
+from service.account_copy.rows import action_item, alert_item, read_row, score_item, state_item, unpack
 from service.account_copy.writer import AT_END, CopyWriter
+from service.account_topics import digest_key
 from service.adapters.redis_client import RedisClient, open_redis
 from service.scoring.state import AccountState
 from service.scoring.state_codec import encode
@@ -28,6 +29,7 @@ DEPARTED_SECONDS = 1_000
 PLACE = "health-scores:0"
 ALERTS_PLACE = "health-alerts:0"
 STATES_PLACE = "vitals-state-changelog:0"
+ACTIONS_PLACE = "account-audit:0"
 
 Result = TypeVar("Result")
 
@@ -37,7 +39,7 @@ def _example(name: str) -> dict[str, Any]:
     return example
 
 
-SCORE, ALERT = _example("score"), _example("alert")
+SCORE, ALERT, TAKEN, ERASED = map(_example, ("score", "alert", "action_taken", "erasure_completed"))
 
 
 def score(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> tuple[bytes, bytes]:
@@ -58,6 +60,22 @@ def alert(account: str, seq: int, *, time_ms: int = NOON_MS, **changes: Any) -> 
     return account.encode(), orjson.dumps({**ALERT, "subject": account, "data": {**data, **changes}})
 
 
+def taken(account: str, seq: int, action: str, *, time_ms: int = NOON_MS, **changes: Any) -> tuple[bytes, bytes]:
+    """Make the key and value of what became of an action, applied unless a refusal is told."""
+    as_of = time_text(time_ms)
+    nothing = dict.fromkeys(("alert_seq", "alert_state", "until", "band", "reason", "sentiment", "note"))
+    told = {"account": account, "seq": seq, "action": action, "acted_at": as_of, "as_of": as_of, "actor": "dana"}
+    return account.encode(), orjson.dumps(
+        {**TAKEN, "subject": account, "data": {**TAKEN["data"], **nothing, **told, **changes}}
+    )
+
+
+def erasure(account: str) -> tuple[bytes, bytes]:
+    """Make the key and value of an account's completed erasure, which do not name it."""
+    digest = digest_key(account)
+    return digest, orjson.dumps({**ERASED, "data": {**ERASED["data"], "account_sha256": digest.decode()}})
+
+
 def stored(state: AccountState, *, epoch: int = 1) -> tuple[bytes, bytes]:
     """Make the changelog's record of a state, as a worker writes it."""
     return state.account.encode(), HEADER.pack(FORMAT, 1, epoch << EPOCH_SHIFT | state.revision) + encode(state)
@@ -70,7 +88,7 @@ class Copy:
         self.client = client
         self.base = base or f"t{uuid.uuid4().hex[:10]}:"
         self.writer = CopyWriter(client, self.base)
-        self.places = [PLACE, ALERTS_PLACE, STATES_PLACE]
+        self.places = [PLACE, ALERTS_PLACE, STATES_PLACE, ACTIONS_PLACE]
         self.next = dict.fromkeys(self.places, 0)
 
     async def begin(self) -> None:
@@ -98,6 +116,14 @@ class Copy:
         self.next[ALERTS_PLACE] += len(items)
         return applied
 
+    async def actions(self, *messages: tuple[bytes, bytes]) -> int:
+        """Apply what became of actions, one offset after the other."""
+        start = self.next[ACTIONS_PLACE]
+        items = [action_item(*message, start + number) for number, message in enumerate(messages)]
+        applied = await self.writer.apply("actions", ACTIONS_PLACE, start, start + len(items), items)
+        self.next[ACTIONS_PLACE] += len(items)
+        return applied
+
     async def states(self, *messages: tuple[bytes, bytes | None]) -> int:
         """Apply stored states, one offset after the other."""
         start = self.next[STATES_PLACE]
@@ -115,10 +141,10 @@ class Copy:
         """Read all that follows from the scores, as it stands: indexes, counts and views."""
         found: dict[str, Any] = {}
         ours = self.key("")
-        left_out = {"offsets", "current", "stream", "days"}
+        left_out = {"offsets", "current", "stream", "days", "digests"}
         async for key in self.client.scan_iter(match=ours + "*", count=1000):
             name = key.decode().removeprefix(ours)
-            if name in left_out or name.startswith(("history:", "alerts:")):
+            if name in left_out or name.startswith(("history:", "alerts:", "actions:", "marks:")):
                 continue
             kind = (await self.client.type(key)).decode()
             if kind == "zset":

@@ -11,7 +11,7 @@ import pytest
 
 from agents.runtime.table import FORMAT, HEADER, MARKER_KEY
 from agents.stored_account import read_stored_state
-from service.account_copy.layout import ACCOUNT_ALERTS_MAX, HISTORY_DAYS, ORPHAN_SECONDS
+from service.account_copy.layout import ACCOUNT_ALERTS_MAX, ORPHAN_SECONDS
 from service.account_copy.reader import CopyReader
 from service.account_copy.rows import score_item, state_item, unpack, words_of
 from service.account_copy.writer import AT_END, CopyLost, CopyWriter
@@ -19,15 +19,16 @@ from service.errors import StateError
 from service.scoring.state import AccountState
 from service.scoring.state_codec import decode
 from tests.service.copy_kit import (
-    DAY_MS,
     DEPARTED_SECONDS,
     NOON_MS,
     PLACE,
     Copy,
     alert,
     copy_on,
+    erasure,
     score,
     stored,
+    taken,
     with_copy,
 )
 
@@ -165,10 +166,13 @@ def test_a_tombstone_erases_and_an_older_one_does_not(redis_url: str) -> None:
         empty = await copy.dump()
         await copy.scores(score("acme", 7))
         await copy.alerts(alert("acme", 1))
+        await copy.actions(taken("acme", 1, "resolve", alert_seq=1, alert_state="resolved"))
         await copy.scores((b"acme", None))
         await copy.alerts((b"acme", None))
+        await copy.actions(erasure("acme"))
         assert await copy.dump() == {**empty, "portfolio": ({}, {})}
-        assert not await copy.client.exists(copy.key("alerts:acme"), copy.key("history:acme"))
+        for kind in ("alerts", "history", "actions", "marks"):
+            assert not await copy.client.exists(copy.key(f"{kind}:acme"))
         await copy.scores(score("acme", 1))
         copy.next[PLACE] = 0
         late = [score_item(b"acme", None, 0, DEPARTED_SECONDS)]
@@ -277,28 +281,6 @@ def test_alerts_are_kept_once_in_order_and_bounded(redis_url: str) -> None:
     with_copy(redis_url, job)
 
 
-def test_days_are_kept_as_they_ended_and_for_ninety(redis_url: str) -> None:
-    """Each day keeps its last score, of the portfolio what stood at its end; older days go; a catch-up is no day."""
-
-    async def job(copy: Copy) -> None:
-        await copy.scores(score("acme", 1, time_ms=NOON_MS - 200 * DAY_MS))  # still catching up
-        assert not await copy.client.exists(copy.key("days"))
-        await copy.live()
-        today = NOON_MS // DAY_MS
-        for seq, (days, band) in enumerate([(-95, "healthy"), (-2, "at_risk"), (-2, "endangered"), (0, "healthy")], 2):
-            await copy.scores(score("acme", seq, time_ms=NOON_MS + days * DAY_MS + seq, band=band, score=50.0))
-        days = await copy.client.hgetall(copy.key("history:acme"))
-        assert days == {b"%d" % (today - 2): b"5000:3:0", b"%d" % today: b"5000:1:0"}
-        kept = await copy.client.hgetall(copy.key("days"))
-        assert set(kept) == set(days)
-        ended = orjson.loads(kept[b"%d" % (today - 2)])
-        assert ended[ended.index("endangered|high_touch|EUR|accounts") + 1] == "1"
-        assert ended[ended.index("at_risk|high_touch|EUR|accounts") + 1] == "0"
-        assert HISTORY_DAYS == 90
-
-    with_copy(redis_url, job)
-
-
 def test_followers_hear_only_news(redis_url: str) -> None:
     """What is read while catching up is not announced; from then on each change is, with the band before."""
 
@@ -308,13 +290,15 @@ def test_followers_hear_only_news(redis_url: str) -> None:
         await copy.live()
         await copy.scores(score("acme", 2, band="at_risk"), score("acme", 2, band="at_risk"))
         await copy.alerts(alert("acme", 1), alert("acme", 1))
+        await copy.actions(taken("acme", 1, "note"), taken("acme", 1, "note"))
         entries = [fields for _, fields in await copy.client.xrange(copy.key("stream"))]
-        assert [fields[b"kind"] for fields in entries] == [b"reset", b"score", b"alert"]
+        assert [fields[b"kind"] for fields in entries] == [b"reset", b"score", b"alert", b"action"]
         assert entries[1][b"before"] == b"healthy"
         await copy.scores((b"acme", None))
         await copy.alerts((b"acme", None))
+        await copy.actions(erasure("acme"))
         entries = [fields for _, fields in await copy.client.xrange(copy.key("stream"))]
-        assert [fields[b"kind"] for fields in entries] == [b"reset"] * 3, "nothing names the account any more"
+        assert [fields[b"kind"] for fields in entries] == [b"reset"] * 4, "nothing names the account any more"
 
     with_copy(redis_url, job)
 

@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from service.api.gate import OPEN_PATHS, requires
 from service.api.keys import ROLES, ApiKey, KeyRing, Role, add_key, read_keys, remove_key
 from service.api.rate import RateLimit
-from service.cli.api import is_loopback
 from service.cli.extras import require_api_extra
 from service.errors import ConfigError, InputError
+from service.settings import is_loopback
 from tests.conftest import Vitals
 from tests.service.api_kit import Served, serving
 from tests.service.copy_kit import score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import random
@@ -17,7 +18,7 @@ import pytest
 from schemas.times import time_text
 from service.account_copy.writer import AT_END
 from tests.service.api_kit import Served, serving
-from tests.service.copy_kit import DAY_MS, NOON_MS, Copy, alert, score
+from tests.service.copy_kit import DAY_MS, NOON_MS, SCORE, Copy, alert, score
 from tests.service.test_account_copy import random_score
 
 HOSTILE = [
@@ -249,6 +250,24 @@ def test_an_account_shows_what_was_published_and_changed(client: httpx.Client) -
     assert view["model_version"] == view["score"]["model_version"]
 
 
+def test_many_reads_at_once_are_each_answered_with_their_own(served: Served) -> None:
+    """What goes to Redis together comes back apart, also when the server has forgotten the script."""
+    accounts = [f"acct-{number:03d}" for number in range(300)]
+    served.change(lambda copy: copy.client.script_flush())
+
+    async def read(asked: httpx.AsyncClient, account: str) -> tuple[str, int]:
+        view = (await asked.get(f"/v1/accounts/{account}")).json()
+        days = (await asked.get(f"/v1/accounts/{account}/history")).json()
+        assert days["account"] == account
+        return view["score"]["account"], len(days["days"])
+
+    async def read_all() -> list[tuple[str, int]]:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as asked:
+            return await asyncio.gather(*(read(asked, account) for account in accounts))
+
+    assert asyncio.run(read_all()) == [(account, 1) for account in accounts]
+
+
 def test_alerts_come_newest_first_and_filtered(client: httpx.Client) -> None:
     """Pages have each alert once; kind and owner filter."""
     found = all_pages(client, "/v1/alerts", "alerts", page_size=4)
@@ -331,8 +350,13 @@ def test_days_are_told_and_age_is_told(redis_url: str) -> None:
         assert history["stale"] is False
         assert history["as_of"] > time_text(NOON_MS)
         yesterday, today = history["days"]
-        assert (yesterday["band"], yesterday["model_changed"]) == ("healthy", False)
+        assert (yesterday["band"], yesterday["model_changed"], yesterday["new_model_version"]) == (
+            "healthy",
+            False,
+            None,
+        )
         assert (today["band"], today["model_changed"]) == ("endangered", True)
+        assert today["new_model_version"] == SCORE["data"]["model_version"]
         told = client.get("/v1/portfolio").json()
         assert [day["day"] for day in told["days"]] == [yesterday["day"], today["day"]]
         assert [list(day["by_band"]) for day in told["days"]] == [["healthy"], ["endangered"]]

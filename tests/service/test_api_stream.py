@@ -18,7 +18,7 @@ import pytest
 from service.api.hub import Event, Filter, Follower
 from service.api.keys import KeyRing, add_key, remove_key
 from tests.service.api_kit import Served, serving
-from tests.service.copy_kit import Copy, alert, score
+from tests.service.copy_kit import Copy, alert, score, taken
 
 
 @pytest.fixture
@@ -98,6 +98,36 @@ def test_scores_and_alerts_are_heard_as_they_come(served: Served) -> None:
         kind, data = events.news()
         assert (kind, data["kind"], data["seq"]) == ("alert", "at_risk", 1)
         assert events.news() == ("reset", {})
+
+
+@pytest.mark.parametrize("wanted", [{"owner": "dana"}, {"band": "at_risk"}, {"account": "acme"}])
+def test_what_people_do_is_heard_by_those_whom_it_concerns(served: Served, wanted: dict[str, str]) -> None:
+    """An applied or refused action once, with the alert's new state; filters are those of the account as it stands."""
+
+    async def act(copy: Copy) -> None:
+        await copy.scores(score("acme", 2, band="at_risk", owner="dana"), score("bolt", 1, owner="lee", band="healthy"))
+        resolved: dict[str, Any] = {"alert_seq": 4, "alert_state": "resolved"}
+        await copy.actions(taken("bolt", 1, "note"))
+        await copy.actions(taken("acme", 1, "resolve", **resolved), taken("acme", 1, "resolve", **resolved))
+        await copy.actions(taken("nobody", 1, "note", refusal="superseded"))
+
+    with following(served, kind="action") as events, following(served, kind="action", **wanted) as mine:
+        served.change(act)
+        assert [events.news()[1]["account"] for _ in range(3)] == ["bolt", "acme", "nobody"]
+        kind, data = mine.news()
+        told = {name: data[name] for name in ("account", "seq", "action", "alert_seq", "alert_state", "band", "owner")}
+        assert (kind, told) == (
+            "action",
+            {
+                "account": "acme",
+                "seq": 1,
+                "action": "resolve",
+                "alert_seq": 4,
+                "alert_state": "resolved",
+                "band": "at_risk",
+                "owner": "dana",
+            },
+        )
 
 
 def test_a_cut_loses_and_repeats_nothing(served: Served) -> None:

@@ -42,10 +42,10 @@ def test_a_small_load_takes_one_worker() -> None:
 def test_events_and_memory_both_ask_for_workers() -> None:
     """The greater of both decides; each worker stays within its memory."""
     for_events = plan(replace(NEED, events_per_second=100_000))
-    assert for_events.workers == 6  # 19,500 each
-    assert for_events.partitions == 24
+    assert for_events.workers == 5  # 22,500 each
+    assert for_events.partitions == 20
     for_memory = plan(replace(NEED, accounts=1_000_000, worker_mib=1_024))
-    assert for_memory.workers == 7
+    assert for_memory.workers == 8
     assert for_memory.worker_mib <= 1_024
 
 

@@ -11,16 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from schemas.outputs import ActionName
 from service.api.keys import KeyRing, add_key
 from service.api.page.acting import FORMS
 from service.api.session import TOKEN_HEADER
-from service.model.loader import load_model
-from service.scoring.engine import step
-from service.scoring.events import AccountUpdate, Action
-from service.scoring.state import AccountState
 from tests.service.api_kit import Served, serving
-from tests.service.copy_kit import DAY_MS, NOON_MS, Copy, alert, score, stored
+from tests.service.copy_kit import NOON_MS, Copy, alert, score, taken
 from tests.service.test_page_hostile import CORPUS, Shape
 from tests.service.test_page_login import log_in, token_of
 
@@ -50,23 +45,6 @@ BAD = [
 ]
 
 
-def acted_on() -> AccountState:
-    """Make a state with four alerts of which the first three were acted on; the snooze of the third is not over."""
-    state = AccountState("acme")
-    model = load_model()
-    step(state, AccountUpdate("acme", "1", NOON_MS), NOON_MS, model)
-    state.seq = 4
-    acts: tuple[tuple[ActionName, int, int | None], ...] = (
-        ("acknowledge", 1, None),
-        ("resolve", 2, None),
-        ("snooze", 3, NOON_MS + DAY_MS),
-    )
-    for number, (what, seq, until_ms) in enumerate(acts):
-        said = Action("acme", f"a\x1f{number}", NOON_MS, what, "dana", alert_seq=seq, until_ms=until_ms)
-        step(state, said, NOON_MS, model)
-    return state
-
-
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """Make a key of each role."""
@@ -82,7 +60,11 @@ def served(redis_url: str, keys: tuple[Path, dict[str, str]]) -> Iterator[Served
         async def fill(copy: Copy) -> None:
             await copy.scores(score("acme", 1))
             await copy.alerts(*(alert("acme", seq, time_ms=NOON_MS + seq) for seq in range(1, 5)))
-            await copy.states(stored(acted_on()))
+            await copy.actions(
+                taken("acme", 1, "acknowledge", alert_seq=1, alert_state="acknowledged"),
+                taken("acme", 2, "resolve", alert_seq=2, alert_state="resolved"),
+                taken("acme", 3, "snooze", alert_seq=3, alert_state="snoozed", until="2099-01-01T00:00:00.000Z"),
+            )
 
         api.change(fill)
         yield api
@@ -188,7 +170,7 @@ def test_the_alerts_tell_what_people_did(actor: httpx.Client) -> None:
     """New, acknowledged, resolved, snoozed; a link leads to the form with its alert chosen, unless it is resolved."""
     page = actor.get(PAGE).text
     table = page[page.index('<table id="alerts">') : page.index("</table>", page.index('<table id="alerts">'))]
-    states = re.findall(r'data-label="State">(\w+)', table)
+    states = re.findall(r'data-label="State"><span class="state \w+">(\w+)', table)
     assert states == ["New", "Snoozed", "Resolved", "Acknowledged"]
     links = re.findall(r'href="([^"]+)#act">', table)
     assert [link.rpartition("=")[2] for link in links] == ["4", "3", "1"]

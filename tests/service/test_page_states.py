@@ -14,7 +14,7 @@ import pytest
 from service.account_copy.reader import HistoryDay
 from service.adapters.redis_client import open_redis
 from service.api.page.assets import NAMES, assets
-from service.api.page.pictures import band_column, factor_bars, spark
+from service.api.page.pictures import factor_bars, spark
 from service.api.page.words import MINUS, NOTHING, change, figure, moment, money, percent, points, sums
 from tests.service.api_kit import Served, serving
 from tests.service.copy_kit import DAY_MS, NOON_MS, Copy, alert, many, score
@@ -193,7 +193,7 @@ def test_a_row_has_the_days_of_its_account(served: Served) -> None:
 
 def seen(*days: tuple[int, float | None]) -> list[HistoryDay]:
     """Make the days of an account."""
-    return [HistoryDay(day, score, "healthy", model_changed=False) for day, score in days]
+    return [HistoryDay(day, score, "healthy") for day, score in days]
 
 
 def test_a_spark_goes_on_until_the_next_score_and_breaks_where_there_is_none() -> None:
@@ -209,10 +209,7 @@ def test_a_spark_goes_on_until_the_next_score_and_breaks_where_there_is_none() -
 
 
 def test_pictures_lie_within_their_frame() -> None:
-    """The longest bar is the whole width, a day is filled to the bottom; nothing divides by nothing."""
+    """The longest bar is the whole width; nothing divides by nothing."""
     bars = factor_bars([{"weight": 0.5, "output": 40.0}, {"weight": 0.25, "output": 100.0}])
     assert [tuple(bar) for bar in bars] == [(40.0, 60.0), (50.0, 0.0)]
     assert factor_bars([]) == []
-    column = band_column({"healthy": 3, "endangered": 1})
-    assert [tuple(part) for part in column] == [("endangered", 0.0, 25.0), ("healthy", 25.0, 75.0)]
-    assert band_column({}) == []

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
+from pathlib import Path
 
-from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted
+import orjson
+import pytest
+
+from service.cli.process_log import GROUP, KEPT_TEXTS, Repeats, client_muted, formatter, secrets_of
+from service.settings import load_settings
 
 AWAY = "Unable connect to node with id 1: [Errno 111] Connect call failed ('127.0.0.1', 29092)"
 
@@ -55,3 +61,41 @@ def test_the_client_is_heard_again_after_it_was_muted() -> None:
         assert client.level == logging.WARNING
     finally:
         client.setLevel(logging.NOTSET)
+
+
+def failed(text: str) -> logging.LogRecord:
+    """Make a record of an error whose own text says more than it should."""
+    try:
+        int(text)
+    except ValueError:
+        stack = sys.exc_info()
+    return logging.LogRecord("redis", logging.ERROR, "redis.py", 1, "%s gave up", (text,), stack)
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_secret_is_logged(form: str) -> None:
+    """Neither in a message nor in a stack, whoever writes it; what is around it stays."""
+    url = "redis://vitals:s3cr%2Ft-word@redis:6379/0"
+    line = formatter(load_settings(redis=url, log_format=form)).format(failed(f"{url} or s3cr/t-word"))
+    assert "s3cr" not in line
+    assert "redis://vitals:***@redis:6379/0" in line
+    assert "ValueError" in line
+
+
+def test_a_secret_is_found_wherever_it_stands(tmp_path: Path) -> None:
+    """In a file, in the options of a URL, and with the signs that a URL has for itself."""
+    password = tmp_path / "password"
+    password.write_text("from-a-file\n", encoding="utf-8")
+    kafka = {"kafka_security": "sasl_ssl", "kafka_username": "worker", "kafka_password_file": password}
+    found = secrets_of(load_settings(redis="redis://:a/b:c@redis:6379/0?password=in%20options", broker="b:1", **kafka))
+    assert found == {"from-a-file", "a/b:c", "in options"}
+
+
+def test_json_is_one_object_a_line() -> None:
+    """With time and zone, level, logger, message and, of an error, its stack."""
+    line = formatter(load_settings(log_format="json")).format(failed("away\nfor good"))
+    assert "\n" not in line
+    found = orjson.loads(line)
+    assert {"time", "level", "logger", "message", "exc_info"} == set(found)
+    assert (found["level"], found["logger"], found["message"]) == ("ERROR", "redis", "away\nfor good gave up")
+    assert found["time"].startswith("20")

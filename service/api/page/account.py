@@ -12,18 +12,19 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from schemas.fields import ACCOUNT_MAX
-from service.account_copy.reader import HistoryDay, day_text
+from service.account_copy.alerts_feed import told_alerts
+from service.account_copy.layout import ACCOUNT_ALERTS_MAX
 from service.api.accounts import ALERTS_SHOWN, Copy
-from service.api.details import read_alert_states, read_details, with_stored_days
+from service.api.details import read_details, with_stored_days
 from service.api.gate import Reader
 from service.api.page.acting import forms_for
+from service.api.page.history import marked_days, summary
 from service.api.page.pictures import factor_bars
 from service.api.page.rendering import PageRoute, page
 from service.api.problems import Problem
 from service.explain_report import Explanation
 from service.scoring.model import Model
 
-MOST_DAYS: Final = 90
 # What a score of an older worker does not tell.
 OPTIONAL: Final = dict.fromkeys(
     (
@@ -44,12 +45,13 @@ async def account(
     alert: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """Show one account, its forms with the alert chosen that the reader wants to act on."""
-    published, stored, told = await copy.account(account_id, ALERTS_SHOWN)
+    view = await copy.account(account_id, ACCOUNT_ALERTS_MAX)
     history = await copy.history(account_id)
-    if published is None:
+    if view.score is None:
         raise Problem("account-not-found")
-    score: dict[str, Any] = orjson.loads(published)
-    alerts: list[dict[str, Any]] = [orjson.loads(alert) for alert in told]
+    score: dict[str, Any] = orjson.loads(view.score)
+    alerts: list[dict[str, Any]] = [orjson.loads(alert) for alert in told_alerts(view)]
+    days = marked_days(with_stored_days(account_id, view.state, history.days), alerts, await copy.actions(account_id))
     model: Model = request.app.state.model
     state = await copy.state()
     factors = sorted(score["factors"], key=lambda factor: -factor["points_lost"])
@@ -61,31 +63,14 @@ async def account(
         factors=list(zip(factors, factor_bars(factors), strict=True)),
         rules=_rule_labels(model, score.get("rules", [])),
         since=Explanation(score, alerts[:1]).since_last_alert(),
-        alerts=alerts,
+        alerts=alerts[:ALERTS_SHOWN],
         account=account_id,
-        alert_states=read_alert_states(account_id, stored),
         forms=forms_for(key, alert),
-        details=read_details(account_id, stored, model),
-        days=_days(with_stored_days(account_id, stored, history.days), alerts),
+        details=read_details(account_id, view.state, model),
+        days=days,
+        summary=summary(days),
         thresholds=model.bands,
     )
-
-
-def _days(days: list[HistoryDay], alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put the alerts of a day beside its score."""
-    kinds: dict[str, list[str]] = {}
-    for alert in alerts:
-        kinds.setdefault(alert["as_of"][:10], []).append(alert["kind"])
-    return [
-        {
-            "day": day_text(day.day),
-            "score": day.score,
-            "band": day.band,
-            "model_changed": day.model_changed,
-            "alerts": kinds.get(day_text(day.day), []),
-        }
-        for day in days[-MOST_DAYS:]
-    ]
 
 
 def _rule_labels(model: Model, names: list[str]) -> list[str]:

@@ -85,7 +85,7 @@ async def act(
 ) -> Response:
     """Act, and show the form again with what became of it."""
     sent = await read_form(request, BODY_MAX)
-    _, _, alerts = await copy.account(account_id, ALERTS_SHOWN)
+    alerts = (await copy.account(account_id, ALERTS_SHOWN)).alerts
     form, status = await _settled(request, copy, account_id, key, sent)
     answer = page(
         request,

@@ -6,7 +6,7 @@ A day is a day of UTC, as everywhere on the page. An alert that is older than th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
@@ -17,9 +17,10 @@ from starlette.responses import Response
 
 from service.account_copy.alerts_feed import list_alerts
 from service.account_copy.listing import Place
-from service.api.accounts import Copy
+from service.account_copy.marks import AlertState
+from service.api.accounts import Copy, Tier
 from service.api.gate import Reader
-from service.api.page.rendering import PageRoute, page, paging
+from service.api.page.rendering import PLAIN, PageRoute, page, paging
 from service.api.page.words import kind as kind_words
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
 from service.scoring.model import Model
@@ -28,6 +29,8 @@ ROWS: Final = 50
 KIND_MAX: Final = 64
 BAND_KINDS: Final = ("endangered", "at_risk", "recovered")
 
+State = Literal["", AlertState]
+TierOrAny = Literal["", Tier]
 Band = Literal["", "endangered", "at_risk", "healthy", "unknown"]
 Day = Annotated[date | None, BeforeValidator(lambda value: value or None)]  # a field left empty is no wish
 
@@ -38,20 +41,23 @@ routes = APIRouter(route_class=PageRoute, include_in_schema=False)
 class Filters:
     """What the reader asked for; empty is no wish."""
 
+    state: State
     kind: str
     band: Band
+    tier: TierOrAny
+    owner: str
     first_day: date | None
     last_day: date | None
 
     def wants(self, alert: Mapping[str, Any]) -> bool:
-        """Tell whether an alert is of the kind and the band; days are a matter of the walk."""
-        return (not self.kind or alert["kind"] == self.kind) and (not self.band or alert["band"] == self.band)
+        """Tell whether an alert has the values asked for; days and the tier are a matter of the walk."""
+        asked = {"state": self.state, "kind": self.kind, "band": self.band, "owner": self.owner}
+        return all(not value or alert[name] == value for name, value in asked.items())
 
     def as_query(self) -> dict[str, str]:
         """Write the filters as the address has them."""
-        days = {"from": self.first_day, "to": self.last_day}
-        asked = {"kind": self.kind, "band": self.band} | {name: day.isoformat() for name, day in days.items() if day}
-        return {name: value for name, value in asked.items() if value}
+        names = {"first_day": "from", "last_day": "to"}
+        return {names.get(name, name): str(value) for name, value in asdict(self).items() if value}
 
     def address(self, **changes: str) -> str:
         """Name the page with these filters and changes."""
@@ -61,13 +67,16 @@ class Filters:
 
 def filters(
     *,
+    state: Annotated[State, Query()] = "",
     kind: Annotated[str, Query(max_length=KIND_MAX)] = "",
     band: Annotated[Band, Query()] = "",
+    tier: Annotated[TierOrAny, Query()] = "",
+    owner: Annotated[str, Query(max_length=256, pattern=PLAIN)] = "",
     first_day: Annotated[Day, Query(alias="from")] = None,
     last_day: Annotated[Day, Query(alias="to")] = None,
 ) -> Filters:
     """Read the address."""
-    return Filters(kind, band, first_day, last_day)
+    return Filters(state, kind, band, tier, owner, first_day, last_day)
 
 
 @routes.get("/alerts")
@@ -75,14 +84,15 @@ async def alerts(
     request: Request,
     copy: Copy,
     asked: Annotated[Filters, Depends(filters)],
-    _key: Reader,
+    key: Reader,
     page_token: Annotated[str, Query(max_length=TOKEN_MAX)] = "",
 ) -> Response:
     """Show the alerts."""
     bound = asked.as_query()
     after = read_token(page_token, bound) or _after_last_day(asked.last_day)
     since_ms = None if asked.first_day is None else _midnight_ms(asked.first_day)
-    told, next_place = await list_alerts(copy, asked.wants, after, ROWS, since_ms=since_ms)
+    tiers = (asked.tier,) if asked.tier else ()
+    told, next_place = await list_alerts(copy, asked.wants, after, ROWS, since_ms=since_ms, tiers=tiers)
     state = await copy.state()
     return page(
         request,
@@ -91,6 +101,7 @@ async def alerts(
         filters=asked,
         kinds=_kinds(request.app.state.model, asked.kind),
         alerts=told,
+        can_act=key.may("act"),
         **paging(asked.address, page_token, write_token(next_place, bound)),
     )
 

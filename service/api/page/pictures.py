@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 
 from service.account_copy.reader import HistoryDay
 
-BAND_ORDER: Final = ("endangered", "at_risk", "unknown", "healthy")
 SPARK_DAYS: Final = 30
 
 
@@ -27,26 +26,6 @@ def factor_bars(factors: Sequence[Mapping[str, Any]]) -> list[Bar]:
         given = whole * min(100.0, max(0.0, factor["output"])) / 100
         bars.append(Bar(round(given, 2), round(whole - given, 2)))
     return bars
-
-
-class Slice(NamedTuple):
-    """The part of one band in a column of accounts, from the top; both in per cent."""
-
-    band: str
-    top: float
-    height: float
-
-
-def band_column(accounts_by_band: Mapping[str, int]) -> list[Slice]:
-    """Stack the bands of one day, worst on top."""
-    total = sum(accounts_by_band.values())
-    slices, top = [], 0.0
-    for band in BAND_ORDER:
-        height = 100 * accounts_by_band.get(band, 0) / total if total else 0.0
-        if height:
-            slices.append(Slice(band, round(top, 2), round(height, 2)))
-        top += height
-    return slices
 
 
 class Spark(NamedTuple):

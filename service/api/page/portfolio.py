@@ -20,8 +20,9 @@ from service.api.accounts import Copy
 from service.api.answers import account_row
 from service.api.gate import Reader
 from service.api.overview import portfolio_of
-from service.api.page.pictures import band_column, spark
-from service.api.page.rendering import PageRoute, page, paging
+from service.api.page.pictures import spark
+from service.api.page.rendering import PLAIN, PageRoute, page, paging
+from service.api.page.trends import plots, portfolio_day
 from service.api.page.words import BANDS
 from service.api.page_tokens import TOKEN_MAX, read_token, write_token
 
@@ -29,7 +30,6 @@ ROWS: Final = 50
 ALERTS_SHOWN: Final = 12
 SHOWS: Final = {"risk": tuple(BANDS)[:2], "all": (), **{band: (band,) for band in BANDS}}
 
-PLAIN: Final = r"^[^\x00-\x1f\x7f]*$"
 DEFAULTS: Final = {"show": "risk", "sort": "mrr_at_risk"}
 
 Show = Literal["risk", "endangered", "at_risk", "healthy", "unknown", "all"]
@@ -123,18 +123,16 @@ async def _worklist(copy: CopyReader, asked: Filters, page_token: str, latest_da
     }
 
 
-def _days(now: Mapping[str, int], days: Mapping[int, dict[str, int]]) -> dict[str, Any]:
-    """Compare with the end of the day before the latest, and draw every day that is known."""
-    counts = {day: _by_band(portfolio_of(sums)) for day, sums in days.items()}
-    latest = max(days, default=None)
-    before = max((day for day in days if day != latest), default=None)
-    here = _by_band(portfolio_of(dict(now)))
-    change = None
-    if before is not None:
-        change = {band: here.get(band, 0) - counts[before].get(band, 0) for band in BANDS}
-    columns = [(day_text(day), found, band_column(found)) for day, found in sorted(counts.items())]
-    return {"change": change, "before": None if before is None else day_text(before), "columns": columns}
-
-
-def _by_band(told: Mapping[str, Any]) -> dict[str, int]:
-    return {band: found["accounts"] for band, found in told["by_band"].items()}
+def _days(now: Mapping[str, int], sums: Mapping[int, dict[str, int]]) -> dict[str, Any]:
+    """Compare with the end of the day before the latest, and tell every day that is known."""
+    days = [portfolio_day(day, found) for day, found in sorted(sums.items())]
+    change, before = None, None
+    if len(days) > 1:
+        here, before = portfolio_day(days[-1].day, now).accounts, days[-2]
+        change = {band: here.get(band, 0) - before.accounts.get(band, 0) for band in BANDS}
+    return {
+        "change": change,
+        "before": None if before is None else day_text(before.day),
+        "days": [(day_text(day.day), day) for day in days],
+        "plots": plots(days),
+    }

@@ -33,6 +33,7 @@ POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+PLAIN: Final = r"^[^\x00-\x1f\x7f]*$"  # what a filter may be
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "same-origin",  # account ids stand in addresses
@@ -56,7 +57,9 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.globals.update(asset=asset_url, bands=words.BANDS, marks=words.MARKS, tiers=words.TIERS)
+    found.globals.update(
+        asset=asset_url, bands=words.BANDS, marks=words.MARKS, tiers=words.TIERS, alert_states=words.STATES
+    )
     for name in (
         "money",
         "sums",

@@ -11,6 +11,7 @@ MINUS: Final = "\N{MINUS SIGN}"
 BANDS: Final = {"endangered": "Endangered", "at_risk": "At risk", "healthy": "Healthy", "unknown": "Unknown"}
 MARKS: Final = {"endangered": "▲", "at_risk": "◆", "healthy": "●", "unknown": "○"}  # bands differ by form, too
 TIERS: Final = {"high_touch": "High touch", "low_touch": "Low touch", "none": "No tier"}
+STATES: Final = {"new": "New", "acknowledged": "Acknowledged", "snoozed": "Snoozed", "resolved": "Resolved"}
 # Currencies whose minor unit is not a hundredth (ISO 4217).
 _DIGITS: Final = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW"), 0),
@@ -23,9 +24,14 @@ def money(minor: int | None, currency: str | None) -> str:
     """Write an amount of minor units in whole units, as `EUR 4,999`."""
     if minor is None:
         return NOTHING
-    digits = _DIGITS.get(currency or "", 2)
+    digits = minor_digits(currency)
     whole = (abs(minor) + 10**digits // 2) // 10**digits
     return f"{currency or ''} {MINUS if minor < 0 and whole else ''}{whole:,}".strip()
+
+
+def minor_digits(currency: str | None) -> int:
+    """Tell how many digits of an amount in minor units are below the whole unit."""
+    return _DIGITS.get(currency or "", 2)
 
 
 def sums(minor_by_currency: Mapping[str, int]) -> str:

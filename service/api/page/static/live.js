@@ -24,12 +24,15 @@
     connection.dataset.state = state;
     connection.textContent = text;
   };
-  const trouble = (text) => {
-    const place = document.getElementById("trouble");
+  const tell = (place, text) => {
     if (!place) return;
     place.hidden = !text;
     place.textContent = text;
   };
+  const trouble = (text) => tell(document.getElementById("trouble"), text);
+  // Of a form that was not answered, in its own place: the top of the page may be out of sight.
+  const unheard = (form, text) => tell(form.querySelector(".unheard"), text);
+  const isAct = (event) => event.detail.target.matches("form.act");
 
   const refresh = () => {
     if (waiting !== null || isAsking || document.hidden) {
@@ -68,7 +71,7 @@
       if (wasLost) refresh(); // what the stream cannot bring back, the server can
       wasLost = false;
     });
-    for (const kind of ["score", "alert", "reset", "state"]) {
+    for (const kind of ["score", "alert", "action", "reset", "state"]) {
       source.addEventListener(kind, () => {
         heardAt = performance.now();
         refresh();
@@ -99,8 +102,9 @@
     tellAge();
   };
 
-  document.addEventListener("htmx:beforeRequest", () => {
+  document.addEventListener("htmx:beforeRequest", (event) => {
     isAsking = true;
+    if (isAct(event)) unheard(event.detail.target, "");
     if (live()) live().setAttribute("aria-busy", "true");
   });
   document.addEventListener("htmx:afterRequest", (event) => {
@@ -110,10 +114,13 @@
       waiting = null;
       refresh();
     }
-    if (event.detail.target.matches("form.act")) setTimeout(refresh, APPLYING_MS);
+    if (isAct(event)) setTimeout(refresh, APPLYING_MS);
   });
   for (const failure of ["htmx:sendError", "htmx:timeout"]) {
-    document.addEventListener(failure, () => trouble("The server does not answer. What you see is the last that arrived."));
+    document.addEventListener(failure, (event) => {
+      if (isAct(event)) return unheard(event.detail.target, "The server does not answer. Send it again; it counts once.");
+      trouble("The server does not answer. What you see is the last that arrived.");
+    });
   }
   const isForm = (xhr) => xhr.getResponseHeader("HX-Reswap") !== null;
   document.addEventListener("htmx:beforeSwap", (event) => {
@@ -121,7 +128,7 @@
   });
   document.addEventListener("htmx:responseError", (event) => {
     if (event.detail.xhr.status === 401 || isForm(event.detail.xhr)) return; // htmx goes to the login
-    if (event.detail.target.matches("form.act")) return trouble("This was not taken. Load the page again.");
+    if (isAct(event)) return unheard(event.detail.target, "This was not taken. Load the page again.");
     trouble("The figures cannot be read at the moment. What you see is the last that arrived.");
   });
   // What the reader has unfolded stays so.

@@ -1,4 +1,5 @@
-// The worklist under the reader's hands: rows glide to their new places, and the keys j, k, Enter and / work.
+// A list under the reader's hands: rows glide to their new places, what changed lights up, and the keys j, k, Enter
+// and, where there is a search, / work.
 "use strict";
 (() => {
   const GLIDE_MS = 400;
@@ -12,11 +13,15 @@
     wasHere = here();
     before = new Map(rows().map((row) => [row.id, { top: row.getBoundingClientRect().top, seq: row.dataset.seq }]));
   });
-  document.addEventListener("htmx:afterSwap", () => {
+  document.addEventListener("htmx:afterSettle", () => {
     if (here() !== wasHere) return; // another list, not news
+    // Not before: as it settles, htmx gives rows that were there the classes that the server sent.
+    for (const row of rows()) if (before.get(row.id)?.seq !== row.dataset.seq) row.classList.add("changed");
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    if (here() !== wasHere) return;
     for (const row of rows()) {
       const old = before.get(row.id);
-      if (!old || old.seq !== row.dataset.seq) row.classList.add("changed");
       const way = old ? old.top - row.getBoundingClientRect().top : 0;
       if (way && !still.matches) row.animate([{ transform: `translateY(${way}px)` }, { transform: "none" }], { duration: GLIDE_MS, easing: "ease-out" });
     }
@@ -40,7 +45,7 @@
     if (event.target.closest("input, select, textarea")) return;
     if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
-    else if (event.key === "/") {
+    else if (event.key === "/" && search) {
       event.preventDefault();
       search.focus();
       search.select();

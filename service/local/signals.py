@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and SIGHUP mean in the phases of the demo; nothing else listens to signals there."""
+"""What Ctrl-C, SIGTERM and SIGHUP mean while processes are started, run and stopped; nothing else listens there."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
-"""The demo's page: a Redis, a projector and an API of its own. Without them the demo goes on, and says why."""
+"""What serves the page: a Redis, a projector and an API."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from service.adapters.embedded_kafka import free_ports
 from service.adapters.embedded_redis import EmbeddedRedis
-from service.demo.processes import Role
-from service.errors import ConfigError, DependencyError
+from service.local.processes import Role
 
 LOOK_SECONDS = 0.2
 
@@ -17,12 +15,13 @@ LOOK_SECONDS = 0.2
 class Page:
     """What serves the page; whoever made the home ends its Redis."""
 
-    def __init__(self, home: Path, bootstrap: str, model: Path | None) -> None:
-        self._port = free_ports(1)[0]
+    def __init__(self, home: Path, port: int, variables: Mapping[str, str], *, api_keys: Path | None = None) -> None:
+        self._port = port
         self._redis = EmbeddedRedis(home)
+        keys = {} if api_keys is None else {"VITALS_API_KEYS": str(api_keys)}
         self._roles = [
-            Role("projector", home, bootstrap, model),
-            Role("api", home, bootstrap, model, "--port", str(self._port)),
+            Role("projector", home, variables),
+            Role("api", home, {**variables, **keys}, "--port", str(port)),
         ]
 
     @property
@@ -30,16 +29,11 @@ class Page:
         """Where it is."""
         return f"http://127.0.0.1:{self._port}/"
 
-    async def start(self, say: Callable[[str], None]) -> bool:
-        """Start the processes; False when Redis cannot be."""
-        try:
-            self._redis.start()
-        except (ConfigError, DependencyError) as error:
-            say(f"there is no page: {error}")
-            return False
+    async def start(self) -> None:
+        """Start the processes; raises ConfigError or DependencyError when Redis cannot be."""
+        self._redis.start()
         for role in self._roles:
             await role.start()
-        return True
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Tell when it can be opened, and raise RoleEndedError when a role ends."""

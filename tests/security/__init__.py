@@ -1,0 +1,1 @@
+"""Encrypted connections, logins and rights, on a real broker and a real Redis."""
