@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 from service.api.hub import Event, Filter, Follower
 from service.api.keys import KeyRing, add_key, remove_key
 from tests.service.api_kit import Served, serving
-from tests.service.copy_kit import Copy, alert, score, taken
+from tests.service.copy_kit import Copy, alert, erasure, score, taken
 
 
 @pytest.fixture
@@ -97,6 +99,34 @@ def test_scores_and_alerts_are_heard_as_they_come(served: Served) -> None:
         assert (kind, data["account"], data["band"], data["previous_band"]) == ("score", "acme", "at_risk", "healthy")
         kind, data = events.news()
         assert (kind, data["kind"], data["seq"]) == ("alert", "at_risk", 1)
+        assert events.news() == ("reset", {})
+
+
+@pytest.mark.parametrize("page", ["/", "/alerts", "/system", "/account?id=acme"])
+def test_every_page_hears_that_an_account_is_erased(served: Served, page: str) -> None:
+    """The stream that a page opens is answered, and its next news of an erasure is a reset; no event has the id."""
+    wait_for_hub(served)
+    with served.client() as client:
+        found = re.search(r'data-stream="([^"]+)"', client.get(page).text)
+        assert found
+        with client.stream("GET", unescape(found[1])) as answer:
+            assert answer.status_code == 200
+            events = Events(answer)
+            assert events.next()[0] == "state"
+            served.change(lambda copy: copy.scores((b"acme", None)))
+            assert events.news() == ("reset", {})
+
+
+def test_who_asks_for_resets_alone_hears_nothing_else(served: Served) -> None:
+    """A page that shows no account is not woken by each score."""
+    with following(served, kind="reset") as events:
+
+        async def change(copy: Copy) -> None:
+            await copy.scores(score("acme", 2, band="at_risk"))
+            await copy.alerts(alert("acme", 1))
+            await copy.actions(taken("acme", 1, "note"), erasure("acme"))
+
+        served.change(change)
         assert events.news() == ("reset", {})
 
 

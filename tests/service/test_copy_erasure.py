@@ -22,7 +22,7 @@ def test_an_erased_account_is_nowhere_in_redis(redis_url: str, order: tuple[str,
         await copy.live()
         state = AccountState("acme")
         messages: dict[str, list[tuple[bytes, Any]]] = {
-            "scores": [score("acme", 7, name="Acme Holding"), (b"acme", None)],
+            "scores": [score("acme", 7, name="Acme Holding", model_changed=True), (b"acme", None)],
             "alerts": [alert("acme", 1, name="Acme Holding"), (b"acme", None)],
             "states": [stored(state), (b"acme", None)],
             "actions": [taken("acme", 1, "resolve", **RESOLVED, reason="Acme Holding"), erasure("acme")],
