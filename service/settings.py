@@ -272,6 +272,25 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigError(f"{path}: expected a YAML file of settings, one `name: value` a line ({reason})") from None
 
 
+def kafka_password(settings: Settings) -> str:
+    """Read the password to log in with at the brokers, as it is now; raises ConfigError when there is none."""
+    path = settings.kafka_password_file
+    if path is None:
+        password = settings.kafka_password.get_secret_value() if settings.kafka_password else ""
+    else:
+        try:
+            password = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise ConfigError(f"VITALS_KAFKA_PASSWORD_FILE: {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"VITALS_KAFKA_PASSWORD_FILE: {path} holds no text") from None
+    if not password:
+        raise ConfigError(
+            "the password of VITALS_KAFKA_USERNAME is empty: set VITALS_KAFKA_PASSWORD_FILE to a file with it"
+        )
+    return password
+
+
 def _refuse_unknown_variables() -> None:
     known = {f"VITALS_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     for name in sorted(map(str.upper, os.environ)):

@@ -26,7 +26,7 @@ from aiokafka.errors import (
 )
 
 from service.errors import ConfigError, DependencyError, NotAllowedError
-from service.settings import Settings
+from service.settings import Settings, kafka_password
 
 REQUEST_TIMEOUT_MS = 10_000
 REASON_TIMEOUT_MS = 2_000
@@ -86,7 +86,7 @@ def client_options(bootstrap: str) -> dict[str, Any]:
     if settings.kafka_security.startswith("sasl"):
         options["sasl_mechanism"] = settings.kafka_mechanism
         options["sasl_plain_username"] = settings.kafka_username
-        options["sasl_plain_password"] = _password(settings)
+        options["sasl_plain_password"] = kafka_password(settings)
     return options
 
 
@@ -108,24 +108,6 @@ def _ssl_context(settings: Settings) -> ssl.SSLContext:
 def _unusable(names: str, files: Path | str | None, error: OSError) -> ConfigError:
     reason = error.strerror if not isinstance(error, ssl.SSLError) else f"no such PEM ({error.reason or error})"
     return ConfigError(f"{names}: {files} cannot be used: {reason}; see docs/security.md")
-
-
-def _password(settings: Settings) -> str:
-    path = settings.kafka_password_file
-    if path is None:
-        password = settings.kafka_password.get_secret_value() if settings.kafka_password else ""
-    else:
-        try:
-            password = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise ConfigError(f"VITALS_KAFKA_PASSWORD_FILE: {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"VITALS_KAFKA_PASSWORD_FILE: {path} holds no text") from None
-    if not password:
-        raise ConfigError(
-            "the password of VITALS_KAFKA_USERNAME is empty: set VITALS_KAFKA_PASSWORD_FILE to a file with it"
-        )
-    return password
 
 
 @asynccontextmanager

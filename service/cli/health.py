@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
-import urllib.request
 from typing import Annotated
 
 import typer
 
 from service.errors import ConfigError
+from service.metrics.probes import LIVE, READY
 from service.settings import load_settings
 
 ANSWER_SECONDS_MAX = 8.0  # more than the process waits for its own loop
@@ -37,7 +36,7 @@ def register(cli: typer.Typer) -> None:
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     ) -> None:
-        good, reasons = ask(load_settings().metrics, "/livez" if live else "/readyz")
+        good, reasons = ask(load_settings().metrics, LIVE if live else READY)
         if as_json:
             typer.echo(json.dumps({"live" if live else "ready": good, "reasons": reasons}))
         else:
@@ -49,6 +48,10 @@ def ask(address: str | None, path: str) -> tuple[bool, list[str]]:
     """Return whether the process at an address says that it is well, and why not; raises ConfigError without one."""
     if address is None:
         raise ConfigError("VITALS_METRICS is not set: probes are answered beside metrics, see docs/metrics.md")
+    # A client for HTTP takes a moment to import, so only the command that needs it pays.
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=ANSWER_SECONDS_MAX):
             return True, []

@@ -15,7 +15,8 @@ from urllib.parse import parse_qs, unquote
 from pydantic import SecretStr
 from pythonjsonlogger.orjson import OrjsonFormatter
 
-from service.settings import Settings
+from service.errors import ConfigError
+from service.settings import Settings, kafka_password
 
 REPEAT_SECONDS = 10.0
 # More texts than these in so short a time are not kept apart any more.
@@ -70,9 +71,8 @@ def secrets_of(settings: Settings) -> set[str]:
     for value in (getattr(settings, name) for name in Settings.model_fields):
         if isinstance(value, SecretStr):
             found.update(_passwords(value.get_secret_value()))
-    if settings.kafka_password_file is not None:
-        with suppress(OSError, UnicodeDecodeError):  # whoever needs it says so
-            found.add(settings.kafka_password_file.read_text(encoding="utf-8").rstrip("\r\n"))
+    with suppress(ConfigError):  # there is none, or one that cannot be read, which whoever needs it says
+        found.add(kafka_password(settings))
     return found - {""}
 
 

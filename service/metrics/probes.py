@@ -38,9 +38,10 @@ def with_probes(metrics: WsgiApp, health: Health, loop: asyncio.AbstractEventLoo
         path = environ["PATH_INFO"]
         if path not in (LIVE, READY):
             return metrics(environ, start_response)
+        asked = health.unready if path == READY else tuple
         try:
-            reasons = read_in_loop(loop, lambda: list(health.unready()))
-            good = path == LIVE or not reasons
+            reasons = read_in_loop(loop, lambda: list(asked()))
+            good = not reasons
         except TimeoutError:
             reasons, good = ["the event loop does not answer"], False
         start_response(STATUS[good], list(TEXT))  # the server adds to it

@@ -42,7 +42,8 @@ def told(name: str) -> str:
 
 def in_brackets(name: str) -> list[str]:
     """Return the last instruction of a name that is written as a list of words."""
-    words: list[str] = json.loads(told(name).partition("[")[1] + told(name).partition("[")[2])
+    text = told(name)
+    words: list[str] = json.loads(text[text.index("[") :])
     return words
 
 
